@@ -1,0 +1,1 @@
+"""daedalus_common holds the domain (markets, events, plans, tables) and the adapters that every service shares."""

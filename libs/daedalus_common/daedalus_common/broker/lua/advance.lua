@@ -1,0 +1,25 @@
+-- KEYS: stream, lease, plan, counters, dead letters. ARGV: epoch, token, stream name, plan, cursor to, entries read,
+--       keep_ms, n counters, then (table, counter), then per dead letter: entry id, reason, the entry's fields as JSON.
+-- Every object of the plan is durable: moves the cursor, removes the plan, keeps the dead letters, trims the stream.
+local refused = fenced(KEYS[2], ARGV[1], ARGV[2])
+if refused then return refused end
+local cursor, entries_read = cursor_of(KEYS[1], 'writer')
+local there = redis.call('HGET', KEYS[3], ARGV[3])
+if not there and cursor == ARGV[5] then return 'ALREADY' end
+if there ~= ARGV[4] then return redis.error_reply('CONFLICT another plan is in progress') end
+local n_counters = tonumber(ARGV[8])
+for i = 9, 8 + 2 * n_counters, 2 do redis.call('HSET', KEYS[4], ARGV[i], ARGV[i + 1]) end
+for i = 9 + 2 * n_counters, #ARGV, 3 do
+  redis.call('XADD', KEYS[5], '*', 'stream', ARGV[3], 'id', ARGV[i], 'reason', ARGV[i + 1], 'fields', ARGV[i + 2])
+end
+redis.call('XGROUP', 'SETID', KEYS[1], 'writer', ARGV[5], 'ENTRIESREAD', string.format('%.0f', entries_read + ARGV[6]))
+redis.call('HDEL', KEYS[3], ARGV[3])
+-- Nothing goes before every group has passed it, whoever the group belongs to; live readers keep at least keep_ms.
+local least = string.format('%.0f-0', math.max(0, server_ms() - tonumber(ARGV[7])))
+for _, fields in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  for i = 1, #fields, 2 do
+    if fields[i] == 'last-delivered-id' and id_before(fields[i + 1], least) then least = fields[i + 1] end
+  end
+end
+redis.call('XTRIM', KEYS[1], 'MINID', '~', least)
+return 'OK'

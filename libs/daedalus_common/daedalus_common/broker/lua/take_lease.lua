@@ -1,0 +1,14 @@
+-- KEYS: lease. ARGV: owner, token, ttl ms. Takes a free or expired lease, or extends one's own. A replica restarted
+-- under its own name need not wait for the ttl: its former self is fenced by the new epoch.
+-- Returns {epoch, 1 if the lease is the caller's now}. The epoch only ever grows.
+local held = redis.call('HMGET', KEYS[1], 'epoch', 'token', 'expires_ms', 'owner')
+local now = server_ms()
+local epoch = tonumber(held[1]) or 0
+if held[2] ~= ARGV[2] then
+  if held[2] and held[2] ~= '' and held[4] ~= ARGV[1] and tonumber(held[3]) > now then return {epoch, 0} end
+  epoch = epoch + 1
+  redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch), 'token', ARGV[2], 'owner', ARGV[1],
+    'since_ms', string.format('%.0f', now))
+end
+redis.call('HSET', KEYS[1], 'expires_ms', string.format('%.0f', now + tonumber(ARGV[3])))
+return {epoch, 1}

@@ -1,0 +1,124 @@
+"""The writer's plan: which objects a run of entries becomes, decided before anything is uploaded.
+
+A plan names the first and last entry and every object with its partition and counter. Carried out twice it makes the
+same objects: same ids, same rows, same names. Rows of one (table, partition) go to one object.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from daedalus_common.markets import Market
+
+
+class Destination(msgspec.Struct, frozen=True, order=True):
+    """A table and the instant-derived partition in it: `bronze/ccxt/orderbook`, `year=2026/month=2/day=3/hour=14`."""
+
+    table: str
+    partition: str
+    stamp: str
+    """The part of the file name that repeats the partition: `20260203T14`."""
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """One object to create. `counter` makes its name unique in the partition."""
+
+    table: str
+    partition: str
+    stamp: str
+    counter: int
+    rows: int
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Entries from after `cursor` up to `last_id` of one stream become `segments`."""
+
+    stream: str
+    cursor: str
+    first_id: str
+    last_id: str
+    entries: int
+    segments: tuple[Segment, ...]
+
+    def encode(self) -> bytes:
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Plan":
+        return msgspec.json.decode(data, type=cls)
+
+
+def bronze_destination(source: str, table: str, market: Market, hour: datetime) -> Destination:
+    """Bronze is partitioned by the hour of the event's `ts`."""
+    partition = f"{market.partition}/year={hour.year}/month={hour.month}/day={hour.day}/hour={hour.hour}"
+    return Destination(f"bronze/{source}/{table}", partition, f"{hour:%Y%m%dT%H}")
+
+
+def silver_destination(table: str, market: Market, hour: datetime) -> Destination:
+    """Silver is partitioned by the day of the row's timestamp; its name keeps the hour."""
+    partition = f"{market.partition}/year={hour.year}/month={hour.month}/day={hour.day}"
+    return Destination(f"silver/{table}", partition, f"{hour:%Y%m%dT%H}")
+
+
+def gold_destination(table: str, duration_seconds: int | None, market: Market, hour: datetime) -> Destination:
+    """Gold time bars are partitioned by duration first, then market and month."""
+    duration = "" if duration_seconds is None else f"duration={duration_seconds}/"
+    partition = f"{duration}{market.partition}/year={hour.year}/month={hour.month}"
+    return Destination(f"gold/{table}", partition, f"{hour:%Y%m%dT%H}")
+
+
+def hour_of(ts_ns: int) -> datetime:
+    """The UTC hour that holds `ts_ns`."""
+    return datetime.fromtimestamp(ts_ns // 3_600_000_000_000 * 3600, UTC)
+
+
+def object_key(segment: Segment) -> str:
+    """`bronze/…/hour=14/segment_20260203T14_00042.parquet`; Silver and Gold objects are called parts."""
+    word = "segment" if segment.table.startswith("bronze/") else "part"
+    return f"{segment.table}/{segment.partition}/{word}_{segment.stamp}_{segment.counter:05d}.parquet"
+
+
+def with_counter(segment: Segment, counter: int) -> Segment:
+    return msgspec.structs.replace(segment, counter=counter)
+
+
+def make_plan(
+    stream: str,
+    cursor: str,
+    ids: Sequence[str],
+    destinations: Sequence[Destination],
+    counters: Mapping[str, str],
+) -> Plan:
+    """Plan for a run of entries.
+
+    `ids` are all entries read after `cursor`, foreign ones included; `destinations` has one item per row to store.
+    `counters` maps a `counter_field` to "stamp counter" of its last object: the counter goes on within a stamp (an
+    hour) and begins again at 1 in the next.
+    """
+    rows: dict[Destination, int] = {}
+    for destination in destinations:
+        rows[destination] = rows.get(destination, 0) + 1
+    segments = tuple(
+        Segment(place.table, place.partition, place.stamp, next_counter(counters, place), count)
+        for place, count in sorted(rows.items())
+    )
+    return Plan(stream, cursor, ids[0], ids[-1], len(ids), segments)
+
+
+def next_counter(counters: Mapping[str, str], place: Destination | Segment) -> int:
+    stamp, _, last = counters.get(counter_field(place), "").partition(" ")
+    return int(last) + 1 if stamp == place.stamp else 1
+
+
+def counter_field(place: Destination | Segment) -> str:
+    """One field per table (and bar duration): timestamps of a market never go back, so only the newest stamp counts."""
+    head, _, _ = place.partition.partition("exchange=")
+    return f"{place.table}/{head}".rstrip("/")
+
+
+def counters_after(segments: Sequence[Segment]) -> dict[str, str]:
+    """What the counters hash must say once these segments exist."""
+    return {
+        counter_field(s): f"{s.stamp} {s.counter}" for s in sorted(segments, key=lambda s: (s.table, s.stamp))
+    }

@@ -1,0 +1,99 @@
+"""Replicas share out markets evenly; a lease has one owner, its epoch only grows."""
+
+import asyncio
+from datetime import timedelta
+from itertools import count
+
+import pytest
+from redis.asyncio import Redis
+
+from daedalus_common.broker.lease_keeper import LeaseKeeper
+from daedalus_common.leases import Claim, Role, share_out
+from daedalus_common.markets import Market
+
+MARKETS = [Market("binanceus", f"C{i}/USDT") for i in range(7)]
+_tokens = count(1)
+
+
+def claims(*owners: str) -> dict[Market, Claim]:
+    return {MARKETS[i]: Claim(owner, 1) for i, owner in enumerate(owners)}
+
+
+@pytest.mark.parametrize(
+    ("owners", "replicas", "take", "give"),
+    [
+        (["", "", "", ""], ["me"], [0, 1, 2, 3], []),
+        (["", "", "", ""], ["me", "you"], [0, 1], []),
+        (["me", "me", "me", "me"], ["me", "you"], [], [2, 3]),
+        (["me", "me", "me"], ["me", "you"], [], [2]),
+        (["me", "me", "you"], ["me", "you"], [], []),
+        (["me", "", "you"], ["me", "you"], [1], []),
+        (["", "you", "you"], ["me", "you"], [0], []),
+        (["", ""], [], [0, 1], []),
+        ([], ["me"], [], []),
+    ],
+)
+def test_the_sharing_rule(owners: list[str], replicas: list[str], take: list[int], give: list[int]) -> None:
+    sharing = share_out(claims(*owners), replicas, "me")
+    assert sharing.take == tuple(MARKETS[i] for i in take)
+    assert sharing.give == tuple(MARKETS[i] for i in give)
+
+
+def keeper(client: Redis, name: str, ttl_ms: int = 400) -> LeaseKeeper:
+    return LeaseKeeper(
+        client, Role.FEATURIZER, name, MARKETS, timedelta(milliseconds=ttl_ms), lambda: f"token-{next(_tokens)}"
+    )
+
+
+async def round_of(*keepers: LeaseKeeper) -> None:
+    for each in keepers:
+        for market in await each.renew():
+            await each.give(market)
+
+
+async def test_two_replicas_end_with_every_market_owned_by_exactly_one(client: Redis) -> None:
+    a, b = keeper(client, "a", 10_000), keeper(client, "b", 10_000)
+    for _ in range(3):
+        await round_of(a, b)
+    assert not set(a.held) & set(b.held)
+    assert set(a.held) | set(b.held) == set(MARKETS)
+    assert {len(a.held), len(b.held)} == {3, 4}
+
+
+async def test_a_dead_owners_markets_move_after_the_ttl_and_their_epoch_grows(client: Redis) -> None:
+    a, b = keeper(client, "a"), keeper(client, "b")
+    await round_of(a)
+    assert len(a.held) == 7
+    await asyncio.sleep(0.6)
+    await round_of(b)
+    assert set(b.held) == set(MARKETS)
+    assert all(b.held[market].epoch == a.held[market].epoch + 1 for market in MARKETS)
+    await round_of(a)
+    assert not a.held, "the former owner notices at its next renewal"
+
+
+async def test_a_clean_stop_hands_over_at_once(client: Redis) -> None:
+    a, b = keeper(client, "a", 60_000), keeper(client, "b", 60_000)
+    await round_of(a)
+    await a.leave()
+    await round_of(b)
+    assert set(b.held) == set(MARKETS)
+
+
+async def test_a_replica_restarted_under_its_own_name_need_not_wait(client: Redis) -> None:
+    dead = keeper(client, "a", 60_000)
+    await round_of(dead)
+    reborn = keeper(client, "a", 60_000)
+    await round_of(reborn)
+    assert set(reborn.held) == set(MARKETS)
+    assert all(reborn.held[market].epoch == dead.held[market].epoch + 1 for market in MARKETS)
+
+
+async def test_renewing_keeps_the_epoch(client: Redis) -> None:
+    a = keeper(client, "a")
+    await round_of(a)
+    before = dict(a.held)
+    for _ in range(4):
+        await asyncio.sleep(0.2)
+        await round_of(a)
+    assert a.held == before
