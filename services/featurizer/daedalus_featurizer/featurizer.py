@@ -1,0 +1,205 @@
+"""The featurizer's loop over the markets it owns.
+
+    leases -> resume (state, genesis) -> one pipelined read of all markets -> steps -> fenced commits
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from uuid import uuid4
+
+import structlog
+from redis.exceptions import RedisError
+
+from daedalus_common.broker import keys
+from daedalus_common.broker.errors import Conflict, Fenced
+from daedalus_common.broker.lease_keeper import LeaseKeeper
+from daedalus_common.broker.market_log import MarketLog, Place
+from daedalus_common.entries import encode
+from daedalus_common.events import Genesis
+from daedalus_common.leases import Lease
+from daedalus_common.markets import Market
+from daedalus_common.telemetry import Health
+from daedalus_features import SchemaError
+from daedalus_featurizer import metrics
+from daedalus_featurizer.market_work import MarketWork, StepTaken
+from daedalus_featurizer.row_schemas import row_schemas
+from daedalus_featurizer.settings import Settings
+from daedalus_featurizer.stepping import read_count
+from daedalus_featurizer.stored_state import restore
+
+log = structlog.get_logger(__name__)
+
+GROUP = "featurizer"
+RETRY_SECONDS = 1.0
+
+
+class Featurizer:
+    """Computes features for every market whose lease this replica holds."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        market_log: MarketLog,
+        keeper: LeaseKeeper,
+        health: Health,
+        monotonic: Callable[[], float] = time.monotonic,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._settings = settings
+        self._log = market_log
+        self._keeper = keeper
+        self._health = health
+        self._monotonic = monotonic
+        self._now_ns = now_ns
+        self._works: dict[Market, MarketWork] = {}
+        self._refused: dict[Market, int] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; then what the streams still hold is processed, committed, and the leases are given back."""
+        renewal = asyncio.create_task(self._renew_leases(stop))
+        try:
+            while not stop.is_set():
+                self._health.beat()
+                await self._tolerant_turn()
+                await asyncio.sleep(self._settings.poll.total_seconds())
+        finally:
+            await renewal
+        await self._finish()
+
+    async def _tolerant_turn(self) -> None:
+        try:
+            await self.turn()
+            self._health.mark_ready("redis")
+        except RedisError as error:
+            # Steps are safe to repeat, so the same ones are tried again with the next turn.
+            self._health.mark_unready("redis", f"a command failed: {error}")
+            log.warning("redis does not answer", error=str(error))
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def turn(self, *, commit_all: bool = False) -> int:
+        """One read of all owned markets and every step that is due; returns the number of entries read.
+
+        Raises redis errors; nothing is lost by them.
+        """
+        await self._follow_leases()
+        works = list(self._works.values())
+        hungry = [work for work in works if work.waiting < self._settings.max_entries]
+        count = read_count(len(hungry), self._settings.max_entries)
+        places = [Place(work.lease.market, keys.RAW, work.read_after, count) for work in hungry]
+        replies = await self._log.read_many(places) if places else []
+        for work, entries in zip(hungry, replies, strict=True):
+            work.accept(entries, self._monotonic())
+        # Every market ends its turn before an error is raised: two turns must not step the same market at once.
+        outcomes = await asyncio.gather(
+            *(self._take_steps(work, commit_all) for work in works), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return sum(len(entries) for entries in replies)
+
+    async def _take_steps(self, work: MarketWork, commit_all: bool) -> None:
+        limit = 0.0 if commit_all else self._settings.commit_after.total_seconds()
+        try:
+            while taken := self._next_step(work, limit):
+                with metrics.COMMIT_SECONDS.time():
+                    await self._log.commit_step(work.lease, taken.step)
+                work.committed(taken, self._monotonic())
+                self._count(work.lease.market, taken)
+        except Fenced:
+            log.warning("market has another owner", market=work.lease.market.name)
+            self._forget(work.lease.market)
+        except Conflict as conflict:
+            metrics.CONFLICTS.inc()
+            log.warning("cursor moved, reading the state again", market=work.lease.market.name, reason=str(conflict))
+            self._works.pop(work.lease.market, None)
+
+    def _next_step(self, work: MarketWork, commit_after: float) -> StepTaken | None:
+        with metrics.STEP_SECONDS.time():
+            return work.next_step(
+                self._monotonic(),
+                commit_after=commit_after,
+                max_entries=self._settings.max_entries,
+                max_rows=self._settings.max_rows,
+            )
+
+    def _count(self, market: Market, taken: StepTaken) -> None:
+        labels = {"exchange": market.exchange, "symbol": market.symbol}
+        metrics.EVENTS.labels(**labels).inc(taken.events)
+        for layer, rows in taken.rows.items():
+            metrics.ROWS.labels(**labels, layer=layer).inc(rows)
+        for reason, events in taken.invalid.items():
+            metrics.INVALID.labels(**labels, reason=reason).inc(events)
+        if taken.foreign:
+            metrics.FOREIGN.labels(**labels).inc(taken.foreign)
+        if taken.before_genesis:
+            metrics.BEFORE_GENESIS.labels(**labels).inc(taken.before_genesis)
+        if taken.last_ts is not None:
+            metrics.LAG_SECONDS.labels(**labels).set(max(0.0, (self._now_ns() - taken.last_ts) / 1e9))
+
+    # leases
+
+    async def _renew_leases(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                for market in await self._keeper.renew():
+                    self._works.pop(market, None)
+                    await self._keeper.give(market)
+                self._health.mark_ready("leases")
+            except RedisError as error:
+                self._health.mark_unready("leases", f"cannot renew: {error}")
+            try:
+                await asyncio.wait_for(stop.wait(), self._settings.lease_renew.total_seconds())
+            except TimeoutError:
+                continue
+
+    async def _follow_leases(self) -> None:
+        held = dict(self._keeper.held)
+        for market, work in list(self._works.items()):
+            if held.get(market) != work.lease:
+                self._works.pop(market)
+        for market, lease in held.items():
+            if market not in self._works and self._refused.get(market) != lease.epoch:
+                await self._resume(lease)
+        metrics.MARKETS.set(len(self._works))
+
+    async def _resume(self, lease: Lease) -> None:
+        market = lease.market
+        params = self._settings.params[market]
+        try:
+            await self._log.open_market(market)
+            stored = await self._log.stored_state(market)
+            state = restore(stored)
+            if stored.genesis is None or not stored.genesis.startswith(params.hash):
+                await self._begin_anew(lease)
+            cursor = await self._log.cursor(market, keys.RAW, GROUP)
+            self._works[market] = MarketWork(lease, params, cursor.id, state)
+            self._health.mark_ready(f"state of {market.name}")
+        except SchemaError as error:
+            # Refused, never guessed: the market stays as it is until someone decides.
+            self._refused[market] = lease.epoch
+            self._health.mark_unready(f"state of {market.name}", str(error))
+            log.error("state refused", market=market.name, reason=str(error), key=keys.state(market))
+        except Fenced:
+            self._forget(market)
+
+    async def _begin_anew(self, lease: Lease) -> None:
+        params = self._settings.params[lease.market]
+        genesis = Genesis(self._now_ns(), f"{params.hash}-{uuid4().hex[:12]}", params.to_json())
+        schemas = row_schemas(params)
+        await self._log.add_genesis(lease, genesis.id, genesis.capture_ts, encode(genesis), schemas)
+        metrics.GENESES.labels(exchange=lease.market.exchange, symbol=lease.market.symbol).inc()
+        log.info("features begin anew", market=lease.market.name, genesis=genesis.id)
+
+    def _forget(self, market: Market) -> None:
+        self._works.pop(market, None)
+        self._keeper.lose(market)
+
+    async def _finish(self) -> None:
+        try:
+            while await self.turn(commit_all=True):
+                self._health.beat()
+            await self._keeper.leave()
+        except RedisError as error:
+            log.warning("stopped without a last commit; the next owner goes on from the last one", error=str(error))

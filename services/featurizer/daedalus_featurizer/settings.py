@@ -1,0 +1,42 @@
+"""The featurizer's settings, taken from the one configuration."""
+
+from dataclasses import dataclass, fields
+from datetime import timedelta
+
+from daedalus_common.config import Config
+from daedalus_common.markets import Market
+from daedalus_features import FeatureParams
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Which markets to share out with the other replicas, with which parameters, and how large a step may be."""
+
+    params: dict[Market, FeatureParams]
+    poll: timedelta
+    commit_after: timedelta
+    max_entries: int
+    max_rows: int
+    lease_ttl: timedelta
+    lease_renew: timedelta
+
+
+def settings_from(config: Config) -> Settings:
+    return Settings(
+        params={m.market: params_for(config, m.market) for m in config.markets()},
+        poll=config.featurizer.poll,
+        commit_after=config.featurizer.commit,
+        max_entries=config.featurizer.max_entries,
+        max_rows=config.featurizer.max_rows,
+        lease_ttl=config.leases.ttl,
+        lease_renew=config.leases.renew,
+    )
+
+
+def params_for(config: Config, market: Market) -> FeatureParams:
+    """The market's own parameters, in the features' units."""
+    settings = config.features.for_market(market.exchange, market.symbol)
+    same_names = {field.name for field in fields(FeatureParams)} - {"emit_interval_ns"}
+    return FeatureParams(
+        emit_interval_ns=settings.emit_interval_ns, **{name: getattr(settings, name) for name in same_names}
+    )

@@ -1,0 +1,187 @@
+"""The featurizer's rows are those of one pure computation over the whole sequence, whatever happens to it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+import pytest
+from redis.asyncio import Redis
+
+from daedalus_common.batches import decode_batch
+from daedalus_common.broker import keys
+from daedalus_common.broker.market_log import BEGINNING, MarketLog
+from daedalus_common.events import Book, Genesis
+from daedalus_common.markets import Market
+from daedalus_common.rows import RowSchema, schema_id, unpack_rows
+from daedalus_features import FeatureParams, advance
+from daedalus_featurizer.decoding import events_of
+from daedalus_featurizer.row_schemas import row_schema
+from support.market_events import market_events, payloads
+
+BTC = Market("binanceus", "BTC/USDT")
+Rows = dict[tuple[str, str], tuple[list[int], np.ndarray]]
+Publish = Callable[[list[tuple[int, bytes]]], Awaitable[None]]
+PARAMS = FeatureParams(rolling_windows=(5, 60), depth_levels=5, bar_durations=(60,), kyle_window=60, regime_window=60)
+
+
+async def streamed(market_log: MarketLog, schemas: dict[bytes, RowSchema] | None = None) -> Rows:
+    """What the silver and gold streams hold, in order, by (layer, table)."""
+    known = schemas or await market_log.schemas(BTC)
+    found: dict[tuple[str, str], list[tuple[int, np.ndarray]]] = {}
+    for stream in (keys.SILVER, keys.GOLD):
+        for number, (_, fields) in enumerate(await market_log.read(BTC, stream, BEGINNING, 100_000), start=1):
+            assert int(fields[b"s"]) == number, "the seq of rows is contiguous"
+            schema = known[schema_id(fields[b"p"])]
+            timestamp, values = unpack_rows(schema, [fields[b"p"]])
+            found.setdefault((schema.layer, fields[b"c"].decode()), []).append((int(timestamp[0]), values[0]))
+    return {
+        name: ([timestamp for timestamp, _ in rows], np.array([values for _, values in rows]))
+        for name, rows in found.items()
+        if len({len(values) for _, values in rows}) == 1
+    }
+
+
+async def computed_at_once(market_log: MarketLog) -> Rows:
+    """The same sequence through the pure features in one piece."""
+    batch = decode_batch(await market_log.read(BTC, keys.RAW, BEGINNING, 1_000_000))
+    found: Rows = {}
+    for rows in advance(None, events_of(batch)).rows:
+        schema = row_schema(rows.table)
+        before = found.get((schema.layer, schema.table), ([], np.empty((0, len(schema.columns)))))
+        found[schema.layer, schema.table] = (
+            before[0] + rows.timestamp.tolist(),
+            np.concatenate([before[1], rows.values]),
+        )
+    return {name: rows for name, rows in found.items() if len(rows[0])}
+
+
+def assert_same(left: Rows, right: Rows) -> None:
+    assert left.keys() == right.keys()
+    for name, (timestamp, values) in left.items():
+        assert timestamp == right[name][0], name
+        np.testing.assert_allclose(values, right[name][1], rtol=1e-9, atol=1e-9, err_msg=str(name))
+
+
+async def test_rows_in_the_streams_equal_one_computation_over_the_whole_sequence(
+    market_log: MarketLog, publish: Publish, replicas
+) -> None:
+    async with replicas.running():
+        await replicas.caught_up()
+        await publish(payloads(market_events(1, 4000)))
+        await replicas.caught_up()
+    live = await streamed(market_log)
+    assert len(live["silver", "orderbook"][0]) > 150
+    assert len(live["gold", "bars"][0]) >= 3
+    assert_same(live, await computed_at_once(market_log))
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+async def test_crashes_between_steps_change_no_row(
+    seed: int, market_log: MarketLog, publish: Publish, replicas
+) -> None:
+    events = payloads(market_events(seed, 2400))
+    async with replicas.running():
+        await replicas.caught_up()
+    await publish(events[:1200])
+    rng = np.random.default_rng(seed)
+    for start in range(1200, len(events), 200):
+        await replicas.crash({BTC: PARAMS}, turns=int(rng.integers(1, 4)), max_entries=int(rng.integers(5, 80)))
+        await publish(events[start : start + 200])
+    async with replicas.running():
+        await replicas.caught_up()
+    assert_same(await streamed(market_log), await computed_at_once(market_log))
+
+
+async def test_a_parameter_change_begins_anew_where_it_was_made(
+    market_log: MarketLog, publish: Publish, replicas
+) -> None:
+    other = FeatureParams(rolling_windows=(5, 60), depth_levels=5, bar_durations=(60,), ofi_decay_alpha=0.9)
+    events = payloads(market_events(4, 900))
+    async with replicas.running():
+        await replicas.caught_up()
+        await publish(events[:300])
+        await replicas.caught_up()
+    await publish(events[300:600])  # nobody is there; these belong to the old parameters
+    async with replicas.running("b", {BTC: other}):
+        await replicas.caught_up()
+        await publish(events[600:])
+        await replicas.caught_up()
+    batch = decode_batch(await market_log.read(BTC, keys.RAW, BEGINNING, 10_000))
+    geneses = [(position, event) for position, event in batch.packed if isinstance(event, Genesis)]
+    assert [event.params for _, event in geneses] == [PARAMS.to_json(), other.to_json()]
+    assert [position for position, _ in geneses] == [0, 601]
+    assert_same(await streamed(market_log), await computed_at_once(market_log))
+
+
+async def test_a_foreign_entry_is_passed_over_and_counted_nowhere_else(
+    client: Redis, market_log: MarketLog, publish: Publish, replicas
+) -> None:
+    events = payloads(market_events(5, 400))
+    async with replicas.running():
+        await replicas.caught_up()
+        await publish(events[:200])
+        await client.xadd(keys.stream(BTC, keys.RAW), {"what": "is this"})
+        await client.xadd(keys.stream(BTC, keys.RAW), {"g": "0", "s": "7", "t": "8", "e": b"\xff\xff"})
+        await publish(events[200:])
+        await replicas.caught_up()
+    assert_same(await streamed(market_log), await computed_at_once(market_log))
+
+
+async def test_a_state_of_an_unknown_schema_is_refused_and_left_alone(
+    client: Redis, market_log: MarketLog, publish: Publish, replicas
+) -> None:
+    await client.hset(keys.state(BTC), mapping={"genesis": "0-0", "hot": b"of another version"})
+    await publish(payloads(market_events(6, 50)))
+    async with replicas.running() as (keeper, health):
+        async with asyncio.timeout(5):
+            while "state of binanceus:BTC-USDT" not in health.readiness().problems:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert keeper.held
+    assert await client.hget(keys.state(BTC), "hot") == b"of another version"
+    assert (await market_log.cursor(BTC, keys.RAW, "featurizer")).id == BEGINNING
+
+
+async def test_two_featurizers_own_every_market_once_and_a_crashed_ones_markets_move(client: Redis, replicas) -> None:
+    markets = {Market("binanceus", f"C{i}/USDT"): PARAMS for i in range(5)}
+    _, its_keeper, _ = replicas.make("crashed", markets)
+    await its_keeper.renew()
+    assert len(its_keeper.held) == 5
+    async with replicas.running("b", markets) as (b, _), replicas.running("c", markets) as (c, _):
+        async with asyncio.timeout(10):
+            while len(b.held) + len(c.held) < 5:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert not set(b.held) & set(c.held)
+        assert set(b.held) | set(c.held) == set(markets)
+        assert {len(b.held), len(c.held)} == {2, 3}
+
+
+async def test_a_zombie_changes_nothing_after_a_take_over(
+    market_log: MarketLog, publish: Publish, replicas
+) -> None:
+    zombie, zombies_keeper, _ = replicas.make("zombie", {BTC: PARAMS})
+    await zombies_keeper.renew()
+    await zombie.turn()
+    await publish(payloads(market_events(7, 600)))
+    await asyncio.sleep(1.2)  # past the ttl
+    async with replicas.running("heir"):
+        await replicas.caught_up()
+        before = await streamed(market_log)
+        await zombie.turn()
+        await zombie.turn()
+        assert not zombies_keeper.held
+        assert_same(await streamed(market_log), before)
+    assert_same(await streamed(market_log), await computed_at_once(market_log))
+
+
+async def test_an_event_older_than_the_genesis_has_no_features(
+    market_log: MarketLog, publish: Publish, replicas
+) -> None:
+    events = market_events(8, 500)
+    await publish(payloads(events[:100]))
+    async with replicas.running():
+        await replicas.caught_up()
+        await publish(payloads(events[100:]))
+        await replicas.caught_up()
+    first_book_after = next(event for event in events[100:] if isinstance(event, Book))
+    live = await streamed(market_log)
+    assert live["silver", "orderbook"][0][0] >= first_book_after.capture_ts
