@@ -1,6 +1,7 @@
 """Made-up but valid events of one market, for tests that need a sequence and not an exchange."""
 
 import numpy as np
+
 from daedalus_common.entries import encode
 from daedalus_common.events import Book, Event, Gap, Heartbeat, Trade
 
