@@ -1,7 +1,10 @@
 """Names that are safe in keys and paths; plans that name the same objects every time."""
 
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from daedalus_common.markets import Market, path_symbol
@@ -56,9 +59,15 @@ def test_destinations_follow_the_layout() -> None:
 
 
 def plan_of(*hours: datetime, counters: dict[str, str] | None = None) -> Plan:
-    places = [bronze_destination("ccxt", "trades", BTC, hour) for hour in hours]
-    ids = [f"{i}-0" for i in range(1, len(hours) + 1)]
-    return make_plan("raw", "0-0", ids, places, counters or {})
+    rows = Counter(bronze_destination("ccxt", "trades", BTC, hour) for hour in hours)
+    return plan_for(rows, counters or {})
+
+
+def plan_for(rows: Mapping[Destination, int], counters: Mapping[str, str]) -> Plan:
+    n = sum(rows.values())
+    return make_plan(
+        stream="raw", cursor="0-0", first_id="1-0", last_id=f"{n}-0", entries=n, rows=rows, counters=counters
+    )
 
 
 def test_a_run_within_an_hour_is_one_segment() -> None:
@@ -77,14 +86,30 @@ def test_a_run_across_an_hour_is_two_segments_and_each_hour_counts_from_one() ->
     assert counters_after(plan.segments) == {"bronze/ccxt/trades": "20260203T15 1"}
 
 
+def test_counters_go_on_by_time_though_partitions_sort_by_name() -> None:
+    nine, ten = HOUR_14.replace(hour=9), HOUR_14.replace(hour=10)
+    plan = plan_of(nine, ten, counters={"bronze/ccxt/trades": "20260203T09 6"})
+    assert [(s.stamp, s.counter) for s in plan.segments] == [("20260203T09", 7), ("20260203T10", 1)]
+    assert counters_after(plan.segments) == {"bronze/ccxt/trades": "20260203T10 1"}
+
+
 def test_bars_of_each_duration_have_their_own_counter() -> None:
-    places = [gold_destination("bars", d, BTC, HOUR_14) for d in (60, 300, 60)]
-    plan = make_plan("gold", "0-0", ["1-0", "2-0", "3-0"], places, {"gold/bars/duration=300": "20260203T14 3"})
+    rows = {gold_destination("bars", 60, BTC, HOUR_14): 2, gold_destination("bars", 300, BTC, HOUR_14): 1}
+    plan = plan_for(rows, {"gold/bars/duration=300": "20260203T14 3"})
     assert [(s.rows, s.counter) for s in plan.segments] == [(1, 4), (2, 1)]
     assert counters_after(plan.segments) == {
         "gold/bars/duration=60": "20260203T14 1",
         "gold/bars/duration=300": "20260203T14 4",
     }
+
+
+def test_rows_of_two_schemas_in_one_hour_are_two_parts_with_two_counters() -> None:
+    place = silver_destination("orderbook", BTC, HOUR_14)
+    other = msgspec.structs.replace(place, schema="0b")
+    plan = plan_for({other: 2, place: 3}, {"silver/orderbook": "20260203T14 7"})
+    assert [(s.schema, s.counter, s.rows) for s in plan.segments] == [("", 8, 3), ("0b", 9, 2)]
+    assert [segment.destination for segment in plan.segments] == [place, other]
+    assert counters_after(plan.segments) == {"silver/orderbook": "20260203T14 9"}
 
 
 def test_a_plan_survives_its_encoding() -> None:

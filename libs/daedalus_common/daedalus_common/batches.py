@@ -1,6 +1,6 @@
 """Decoding of many stream entries at once into columns: what the writer stores and the featurizer computes on.
 
-    (id, fields) of XRANGE -> Batch: one array per column, events in stream order, foreign entries set apart
+(id, fields) of XRANGE -> Batch: one array per column, events in stream order, foreign entries set apart
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from daedalus_common.entries import HEADER, ForeignEntry, decode_packed, kind_of
+from daedalus_common.entries import HEADER, VERSION, ForeignEntry, decode_packed, kind_of
 from daedalus_common.events import Gap, Genesis, Heartbeat, Kind, Ticker
 
 Int64s = NDArray[np.int64]
@@ -25,6 +25,7 @@ _HEADER_TYPE = np.dtype(
     [("kind", "u1"), ("version", "u1"), ("first", "<u2"), ("second", "<u2"), ("zero", "<u2"),
      ("capture_ts", "<i8"), ("exchange_ts", "<i8"), ("nonce", "<i8")]
 )  # fmt: skip
+_START_TYPE = np.dtype([("kind", "u1"), ("version", "u1"), ("first", "<u2"), ("second", "<u2")])
 _TRADE_TYPE = np.dtype([*_HEADER_TYPE.descr, ("price", "<f8"), ("amount", "<f8")])
 
 
@@ -84,47 +85,35 @@ class Batch:
         return len(self.ts)
 
 
-@dataclass(slots=True)
-class _Row:
-    stream_ms: int
-    stream_seq: int
-    generation: int
-    seq: int
-    ts: int
-    kind: Kind
-    payload: bytes
-
-
 def decode_batch(entries: Iterable[RawEntry]) -> Batch:
-    """Columns of all entries that are ours; the others are listed in `foreign`. Never raises for an entry's content."""
-    rows: list[_Row] = []
-    packed: list[tuple[int, Ticker | Gap | Heartbeat | Genesis]] = []
+    """Columns of all entries that are ours; the others are listed in `foreign`. Never raises for an entry's content.
+
+    Foreign entries are rare, so all entries are decoded at once, and only if that fails is each looked at by itself
+    (3 us an entry, as much as the whole rest).
+    """
+    ours = list(entries)
+    try:
+        return _decode(ours, ())
+    except (ForeignEntry, LookupError, ValueError, OverflowError):
+        ours, foreign = _sort_out(ours)
+        return _decode(ours, foreign)
+
+
+def _sort_out(entries: Sequence[RawEntry]) -> tuple[list[RawEntry], tuple[Foreign, ...]]:
+    ours: list[RawEntry] = []
     foreign: list[Foreign] = []
     for id_, fields in entries:
         try:
-            row = _row(id_, fields)
-            if row.kind > Kind.TRADE:
-                packed.append((len(rows), decode_packed(row.payload)))
-            rows.append(row)
+            _check(id_, fields)
+            ours.append((id_, fields))
         except ForeignEntry as error:
             foreign.append(Foreign(id_.decode(), str(error)))
-    header = np.array(
-        [(row.stream_ms, row.stream_seq, row.generation, row.seq, row.ts) for row in rows], dtype=np.int64
-    ).reshape(len(rows), 5)
-    kind = np.fromiter((row.kind for row in rows), dtype=np.uint8, count=len(rows))
-    capture_ts = np.empty(len(rows), dtype=np.int64)
-    books = _books(rows, np.flatnonzero(kind == Kind.BOOK), capture_ts)
-    trades = _trades(rows, np.flatnonzero(kind == Kind.TRADE), capture_ts)
-    for position, event in packed:
-        capture_ts[position] = event.capture_ts
-    ms, sub, generation, seq, ts = (np.ascontiguousarray(column) for column in header.T)
-    return Batch(ms, sub, generation, seq, ts, kind, capture_ts, books, trades, tuple(packed), tuple(foreign))
+    return ours, tuple(foreign)
 
 
-def _row(id_: bytes, fields: Mapping[bytes, bytes]) -> _Row:
+def _check(id_: bytes, fields: Mapping[bytes, bytes]) -> None:
     try:
         payload = fields[b"e"]
-        ms, _, sub = id_.partition(b"-")
         generation, seq, ts = int(fields[b"g"]), int(fields[b"s"]), int(fields[b"t"])
     except KeyError as error:
         raise ForeignEntry(f"field {error} is missing") from error
@@ -132,26 +121,62 @@ def _row(id_: bytes, fields: Mapping[bytes, bytes]) -> _Row:
         raise ForeignEntry(f"g, s or t is not a whole number: {error}") from error
     if not (0 <= generation < 2**31 and 0 < seq < 2**53 and 0 <= ts < 2**62):
         raise ForeignEntry(f"generation {generation}, seq {seq} or ts {ts} is out of range")
-    return _Row(int(ms), int(sub), generation, seq, ts, kind_of(payload), payload)
+    if max(map(int, id_.split(b"-"))) >= 2**63:
+        raise ForeignEntry(f"id {id_.decode()} is out of range")
+    if kind_of(payload) > Kind.TRADE:
+        decode_packed(payload)
 
 
-def _books(rows: Sequence[_Row], position: Int64s, capture_ts: Int64s) -> BookColumns:
-    payloads = [rows[i].payload for i in position]
-    headers = np.frombuffer(b"".join([payload[: HEADER.size] for payload in payloads]), dtype=_HEADER_TYPE)
+def _decode(entries: Sequence[RawEntry], foreign: tuple[Foreign, ...]) -> Batch:
+    """Raises one of several errors where an entry is not ours."""
+    payloads = [fields[b"e"] for _, fields in entries]
+    kind = _kinds(payloads)
+    ms, sub = _int64s([part for id_, _ in entries for part in id_.split(b"-")], 2)
+    generation, seq, ts = _int64s([fields[name] for _, fields in entries for name in (b"g", b"s", b"t")], 3)
+    if len(entries) and not (
+        generation.min() >= 0 and generation.max() < 2**31
+        and seq.min() > 0 and seq.max() < 2**53
+        and ts.min() >= 0 and ts.max() < 2**62
+    ):  # fmt: skip
+        raise ForeignEntry("out of range")
+    capture_ts = np.empty(len(entries), dtype=np.int64)
+    books = _books(payloads, np.flatnonzero(kind == Kind.BOOK), capture_ts)
+    trades = _trades(payloads, np.flatnonzero(kind == Kind.TRADE), capture_ts)
+    packed = tuple((int(i), decode_packed(payloads[i])) for i in np.flatnonzero(kind > Kind.TRADE))
+    for position, event in packed:
+        capture_ts[position] = event.capture_ts
+    if len(entries) and not (capture_ts.min() >= 0 and capture_ts.max() < 2**62):
+        raise ForeignEntry("capture_ts is out of range")
+    return Batch(ms, sub, generation, seq, ts, kind, capture_ts, books, trades, packed, foreign)
+
+
+def _kinds(payloads: Sequence[bytes]) -> NDArray[np.uint8]:
+    """Kinds of well-formed payloads, lengths checked by the headers."""
+    if not payloads:
+        return np.empty(0, dtype=np.uint8)
+    size = np.fromiter(map(len, payloads), dtype=np.int64, count=len(payloads))
+    if size.min() < 2:
+        raise ForeignEntry("too short")
+    start = np.frombuffer(b"".join([payload[:6].ljust(6) for payload in payloads]), dtype=_START_TYPE)
+    kind, first, second = start["kind"].copy(), start["first"].astype(np.int64), start["second"].astype(np.int64)
+    book, trade = kind == Kind.BOOK, kind == Kind.TRADE
+    expected = np.where(book, HEADER.size + 16 * (first + second), np.where(trade, _TRADE_SIZE + second, size))
+    if not ((kind <= Kind.GENESIS) & (start["version"] == VERSION) & (size == expected)).all():
+        raise ForeignEntry("unknown kind or version, or wrong length")
+    return kind
+
+
+def _int64s(values: Sequence[bytes], width: int) -> Int64s:
+    """(width, n): one row per field."""
+    return np.array([int(value) for value in values], dtype=np.int64).reshape(-1, width).T.copy()
+
+
+def _books(payloads: Sequence[bytes], position: Int64s, capture_ts: Int64s) -> BookColumns:
+    books = [payloads[i] for i in position.tolist()]
+    headers = np.frombuffer(b"".join([payload[: HEADER.size] for payload in books]), dtype=_HEADER_TYPE)
     capture_ts[position] = headers["capture_ts"]
     n_bids, n_asks = headers["first"].astype(np.int64), headers["second"].astype(np.int64)
-    bids = np.full((len(payloads), int(n_bids.max(initial=0)), 2), np.nan)
-    asks = np.full((len(payloads), int(n_asks.max(initial=0)), 2), np.nan)
-    # One pass per distinct shape; nearly always there is a single one (both sides at full depth).
-    shape = n_bids << 16 | n_asks
-    order = np.argsort(shape, kind="stable")
-    for _, group in groupby(order.tolist(), key=shape.__getitem__):
-        members = list(group)
-        here_bids, here_asks = int(n_bids[members[0]]), int(n_asks[members[0]])
-        flat = np.frombuffer(b"".join([payloads[i][HEADER.size :] for i in members]), dtype="<f8")
-        levels = flat.reshape(len(members), here_bids + here_asks, 2)
-        bids[members, :here_bids] = levels[:, :here_bids]
-        asks[members, :here_asks] = levels[:, here_bids:]
+    bids, asks = _levels(books, n_bids, n_asks)
     return BookColumns(
         position=position,
         exchange_ts=headers["exchange_ts"].astype(np.int64),
@@ -163,16 +188,33 @@ def _books(rows: Sequence[_Row], position: Int64s, capture_ts: Int64s) -> BookCo
     )
 
 
-def _trades(rows: Sequence[_Row], position: Int64s, capture_ts: Int64s) -> TradeColumns:
-    payloads = [rows[i].payload for i in position]
-    table = np.frombuffer(b"".join([payload[:_TRADE_SIZE] for payload in payloads]), dtype=_TRADE_TYPE)
+def _levels(books: Sequence[bytes], n_bids: Int64s, n_asks: Int64s) -> tuple[Float64s, Float64s]:
+    bids = np.full((len(books), int(n_bids.max(initial=0)), 2), np.nan)
+    asks = np.full((len(books), int(n_asks.max(initial=0)), 2), np.nan)
+    # One pass per distinct shape; nearly always there is a single one (both sides at full depth).
+    shape = n_bids << 16 | n_asks
+    order = np.argsort(shape, kind="stable")
+    for _, group in groupby(order.tolist(), key=shape.__getitem__):
+        members = list(group)
+        here_bids, here_asks = int(n_bids[members[0]]), int(n_asks[members[0]])
+        here: list[int] | slice = slice(None) if len(members) == len(books) else members
+        # Whole payloads: their header is as long as two levels.
+        flat = np.frombuffer(b"".join([books[i] for i in members]), dtype="<f8")
+        levels = flat.reshape(len(members), HEADER.size // 16 + here_bids + here_asks, 2)[:, HEADER.size // 16 :]
+        bids[here, :here_bids] = levels[:, :here_bids]
+        asks[here, :here_asks] = levels[:, here_bids:]
+    return bids, asks
+
+
+def _trades(payloads: Sequence[bytes], position: Int64s, capture_ts: Int64s) -> TradeColumns:
+    trades = [payloads[i] for i in position.tolist()]
+    table = np.frombuffer(b"".join([payload[:_TRADE_SIZE] for payload in trades]), dtype=_TRADE_TYPE)
     capture_ts[position] = table["capture_ts"]
     return TradeColumns(
         position=position,
         exchange_ts=table["exchange_ts"].astype(np.int64),
         price=table["price"].astype(np.float64),
         amount=table["amount"].astype(np.float64),
-        side=np.clip(table["first"].astype(np.int8) - 1, -1, 1).astype(np.int8),
-        id=[payload[_TRADE_SIZE:].decode(errors="replace") for payload in payloads],
+        side=np.clip(table["first"].astype(np.int64) - 1, -1, 1).astype(np.int8),
+        id=[payload[_TRADE_SIZE:].decode(errors="replace") for payload in trades],
     )
-

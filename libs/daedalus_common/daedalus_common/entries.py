@@ -111,7 +111,7 @@ def decode_packed(payload: bytes) -> Ticker | Gap | Heartbeat | Genesis:
     kind = kind_of(payload)
     try:
         event: Ticker | Gap | Heartbeat | Genesis = _DECODERS[kind].decode(memoryview(payload)[_PREFIX.size :])
-    except (msgspec.MsgspecError, ValueError, KeyError) as error:
+    except (msgspec.MsgspecError, ValueError, KeyError, RecursionError) as error:
         raise ForeignEntry(f"{kind.name.lower()}: {error}") from error
     _check_capture_ts(event.capture_ts)
     return event

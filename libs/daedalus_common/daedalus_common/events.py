@@ -5,8 +5,12 @@ time in ms, as ccxt gives it. Prices are in quote units, sizes and amounts in ba
 """
 
 from enum import IntEnum, StrEnum
+from typing import Annotated
 
 import msgspec
+
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""What a column can hold: MessagePack would bring 2**64 - 1, and one such entry would stop every consumer."""
 
 Level = tuple[float, float]
 """(price, size)"""
@@ -70,7 +74,7 @@ class Ticker(msgspec.Struct, frozen=True, array_like=True):
     """The exchange's own 24 h summary, its fields as given."""
 
     capture_ts: int
-    exchange_ts: int | None
+    exchange_ts: Int64 | None
     bid: float | None
     bid_size: float | None
     ask: float | None
@@ -90,9 +94,9 @@ class Gap(msgspec.Struct, frozen=True, array_like=True):
     capture_ts: int
     channel: str
     reason: str
-    last_nonce: int | None = None
+    last_nonce: Int64 | None = None
     last_id: str | None = None
-    lost: int | None = None
+    lost: Int64 | None = None
     """How many events we know to have dropped; None where nobody can know."""
 
 

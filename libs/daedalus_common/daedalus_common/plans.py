@@ -1,7 +1,8 @@
 """The writer's plan: which objects a run of entries becomes, decided before anything is uploaded.
 
 A plan names the first and last entry and every object with its partition and counter. Carried out twice it makes the
-same objects: same ids, same rows, same names. Rows of one (table, partition) go to one object.
+same objects: same ids, same rows, same names. Rows of one (table, partition) go to one object, except that rows of
+different schemas never share one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ class Destination(msgspec.Struct, frozen=True, order=True):
     partition: str
     stamp: str
     """The part of the file name that repeats the partition: `20260203T14`."""
+    schema: str = ""
+    """The hex id of the schema of Silver and Gold rows; Bronze has one schema per table."""
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -29,6 +32,11 @@ class Segment(msgspec.Struct, frozen=True):
     stamp: str
     counter: int
     rows: int
+    schema: str = ""
+
+    @property
+    def destination(self) -> Destination:
+        return Destination(self.table, self.partition, self.stamp, self.schema)
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -40,6 +48,8 @@ class Plan(msgspec.Struct, frozen=True):
     last_id: str
     entries: int
     segments: tuple[Segment, ...]
+    dead: tuple[str, ...] = ()
+    """Ids of the entries that are not ours: they stay dead letters even if who carries out the plan knows them."""
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)
@@ -84,26 +94,29 @@ def with_counter(segment: Segment, counter: int) -> Segment:
 
 
 def make_plan(
+    *,
     stream: str,
     cursor: str,
-    ids: Sequence[str],
-    destinations: Sequence[Destination],
+    first_id: str,
+    last_id: str,
+    entries: int,
+    rows: Mapping[Destination, int],
     counters: Mapping[str, str],
+    dead: Sequence[str] = (),
 ) -> Plan:
-    """Plan for a run of entries.
+    """Plan for the run of `entries` from `first_id` to `last_id`, all that was read after `cursor`.
 
-    `ids` are all entries read after `cursor`, foreign ones included; `destinations` has one item per row to store.
-    `counters` maps a `counter_field` to "stamp counter" of its last object: the counter goes on within a stamp (an
-    hour) and begins again at 1 in the next.
+    `rows` counts the rows of each object; `dead` are the ids of foreign entries. `counters` maps a `counter_field` to
+    "stamp counter" of its last object: the counter goes on within a stamp (an hour) and begins again at 1 in the next.
     """
-    rows: dict[Destination, int] = {}
-    for destination in destinations:
-        rows[destination] = rows.get(destination, 0) + 1
-    segments = tuple(
-        Segment(place.table, place.partition, place.stamp, next_counter(counters, place), count)
-        for place, count in sorted(rows.items())
-    )
-    return Plan(stream, cursor, ids[0], ids[-1], len(ids), segments)
+    taken = dict(counters)
+    segments = []
+    # By time, which the names of partitions do not follow: hour=10 sorts before hour=9.
+    for place, count in sorted(rows.items(), key=lambda item: (item[0].stamp, item[0])):
+        segment = Segment(place.table, place.partition, place.stamp, next_counter(taken, place), count, place.schema)
+        segments.append(segment)
+        taken |= counters_after([segment])
+    return Plan(stream, cursor, first_id, last_id, entries, tuple(segments), tuple(dead))
 
 
 def next_counter(counters: Mapping[str, str], place: Destination | Segment) -> int:
@@ -119,6 +132,5 @@ def counter_field(place: Destination | Segment) -> str:
 
 def counters_after(segments: Sequence[Segment]) -> dict[str, str]:
     """What the counters hash must say once these segments exist."""
-    return {
-        counter_field(s): f"{s.stamp} {s.counter}" for s in sorted(segments, key=lambda s: (s.table, s.stamp))
-    }
+    ordered = sorted(segments, key=lambda s: (s.stamp, s.counter))
+    return {counter_field(segment): f"{segment.stamp} {segment.counter}" for segment in ordered}
