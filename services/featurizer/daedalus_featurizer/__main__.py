@@ -16,7 +16,7 @@ from daedalus_featurizer.settings import settings_from
 async def run(context: ServiceContext) -> None:
     settings = settings_from(context.config)
     redis = context.config.redis
-    client = connect(redis.url, redis.username, redis.resolved_password.get_secret_value(), redis.socket_timeout)
+    client = connect(redis.url, redis.username, redis.password.get_secret_value(), redis.socket_timeout)
     try:
         if await wait_for_redis(client, context.stop, context.health, context.log):
             keeper = LeaseKeeper(

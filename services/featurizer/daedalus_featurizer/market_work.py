@@ -6,6 +6,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daedalus_common.batches import RawEntry, decode_batch
 from daedalus_common.broker.market_log import Row, Step
@@ -118,7 +119,7 @@ class MarketWork:
         )
 
 
-def _packed(schema: RowSchema, timestamp: "np.ndarray[tuple[int], np.dtype[np.int64]]", values: object) -> list[Row]:
+def _packed(schema: RowSchema, timestamp: NDArray[np.int64], values: NDArray[np.float64]) -> list[Row]:
     return [Row(schema.layer, schema.table, payload) for payload in pack_rows(schema, timestamp, values)]
 
 

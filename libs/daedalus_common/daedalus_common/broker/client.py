@@ -17,8 +17,8 @@ def connect(
     seconds = timeout.total_seconds()
     return Redis.from_url(
         url,
-        username=username,
-        password=password,
+        username=username or None,
+        password=password or None,
         retry=Retry(NoBackoff(), 0),
         retry_on_error=[],
         socket_timeout=seconds,

@@ -1,10 +1,10 @@
 """Keeps a replica's leases: says it is alive, takes its share of the markets, renews, gives back.
 
-    every renew interval: replicas -> claims -> share_out (pure) -> take, renew, give
+every renew interval: replicas -> claims -> share_out (pure) -> take, renew, give
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import structlog
@@ -95,7 +95,7 @@ class LeaseKeeper:
 
 
 async def keep_leases(
-    keeper: LeaseKeeper, every: timedelta, give: Callable[[Market], "asyncio.Future[None]"], stop: asyncio.Event
+    keeper: LeaseKeeper, every: timedelta, give: Callable[[Market], Awaitable[None]], stop: asyncio.Event
 ) -> None:
     """Renews until `stop`; a redis error is logged and tried again, for the lease outlives several rounds."""
     while not stop.is_set():

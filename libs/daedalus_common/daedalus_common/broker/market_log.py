@@ -1,8 +1,8 @@
 """A market's streams: publishing, reading after a cursor, and the fenced commits of each role.
 
-    ingestor    publish(events)                        -> raw
-    featurizer  read(raw) ... commit_step(rows, state) -> silver, gold
-    writer      read(any) ... commit_plan, advance     -> cursor, trimmed stream
+ingestor    publish(events)                        -> raw
+featurizer  read(raw) ... commit_step(rows, state) -> silver, gold
+writer      read(any) ... commit_plan, advance     -> cursor, trimmed stream
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +20,8 @@ from daedalus_common.plans import Plan, counters_after
 from daedalus_common.rows import RowSchema
 
 BEGINNING = "0-0"
+
+_RUN_REPLY = 1000
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -127,10 +129,14 @@ class MarketLog:
             return cast(list[list[RawEntry]], await pipe.execute())
 
     async def read_run(self, market: Market, stream: str, first: str, last: str) -> list[RawEntry]:
-        """All entries from `first` to `last`, both included."""
-        return await self._range(market, stream, first, last, None)
+        """All entries from `first` to `last`, both included; asked for in pieces, so that no reply blocks the server."""
+        entries = reply = await self._range(market, stream, first, last, _RUN_REPLY)
+        while len(reply) == _RUN_REPLY:
+            reply = await self._range(market, stream, f"({reply[-1][0].decode()}", last, _RUN_REPLY)
+            entries = entries + reply
+        return entries
 
-    async def _range(self, market: Market, stream: str, first: str, last: str, count: int | None) -> list[RawEntry]:
+    async def _range(self, market: Market, stream: str, first: str, last: str, count: int) -> list[RawEntry]:
         return cast(list[RawEntry], await self._client.xrange(keys.stream(market, stream), first, last, count))
 
     async def cursor(self, market: Market, stream: str, group: str) -> Cursor:

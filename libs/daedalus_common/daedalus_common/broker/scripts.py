@@ -14,6 +14,11 @@ ScriptName = Literal[
 ]
 Argument = bytes | str | int
 
+# At maxmemory only new events are refused. What moves a cursor lets the streams shrink again, and a lease that
+# cannot be renewed stops the very services that would do so.
+_REFUSED_AT_MAXMEMORY: frozenset[ScriptName] = frozenset({"publish"})
+_ALLOWED_AT_MAXMEMORY = "#!lua flags=allow-oom\n"
+
 
 class Scripts:
     """Calls a script by its name; sends its text only when the server does not know it yet."""
@@ -22,7 +27,7 @@ class Scripts:
         lua = files("daedalus_common.broker") / "lua"
         fence = (lua / "fence.lua").read_text()
         self._scripts = {
-            name: client.register_script(fence + (lua / f"{name}.lua").read_text())
+            name: client.register_script(_shebang(name) + fence + (lua / f"{name}.lua").read_text())
             for name in get_args(ScriptName)
         }
 
@@ -32,3 +37,7 @@ class Scripts:
             return await self._scripts[name](keys=keys, args=arguments)
         except ResponseError as error:
             raise refusal(error) from error
+
+
+def _shebang(name: ScriptName) -> str:
+    return "" if name in _REFUSED_AT_MAXMEMORY else _ALLOWED_AT_MAXMEMORY
