@@ -144,14 +144,25 @@ class Stack:
         )
 
     def stop_in_order(self) -> None:
-        """Simulated market first, then ingestor, featurizer, writer: everything captured ends in Parquet."""
+        """Simulated market first, then ingestor, featurizer, writer: everything sent ends in Parquet."""
         if self.simulator is not None:
             self.simulator.post("/control/stop")
-            time.sleep(0.5)  # what is on the wire
+            self._wait_for_silence()
         for name in ("ingestor", "featurizer", "writer"):
             for service in [service for service in self._services if service.name == name and service.running]:
                 code = service.stop()
                 assert code == 0, f"{name} ended with {code}\n{self.logs()}"
+
+    def _wait_for_silence(self) -> None:
+        """Until the ingestor has taken in what is on the wire: from then on a market gets a heartbeat a second."""
+        with self.client() as client:
+            keys = sorted(client.scan_iter("{*}:sequence"))
+            before, quiet = -1, 0
+            while quiet < 2:
+                time.sleep(1.0)
+                now = sum(int(client.hget(key, "seq") or 0) for key in keys)
+                quiet = quiet + 1 if now - before <= 2 * len(keys) else 0
+                before = now
 
     def logs(self, lines: int = 30) -> str:
         return "\n".join(

@@ -21,5 +21,6 @@ for _, fields in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
     if fields[i] == 'last-delivered-id' and id_before(fields[i + 1], least) then least = fields[i + 1] end
   end
 end
-redis.call('XTRIM', KEYS[1], 'MINID', '~', least)
+-- LIMIT 0: by default an approximate trim stops after 10,000 entries, less than a run may have.
+redis.call('XTRIM', KEYS[1], 'MINID', '~', least, 'LIMIT', 0)
 return 'OK'

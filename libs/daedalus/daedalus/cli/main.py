@@ -1,0 +1,41 @@
+"""The command `daedalus` and what hangs below it."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from daedalus.cli.config import app as config_app
+from daedalus.cli.up import EPILOG, up
+
+app = typer.Typer(
+    name="daedalus",
+    help="Records exchanges' market data into Parquet: every update, and the features computed from it.",
+    epilog="Examples: daedalus up --demo | daedalus up --config config/daedalus.yaml | daedalus config check FILE. "
+    "`daedalus COMMAND --help` tells more.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command(epilog=EPILOG)(up)
+app.add_typer(config_app, name="config")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"daedalus {version('daedalus')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """The options of the command itself."""
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,33 @@
+"""Shows a running session: a live display on a terminal, otherwise a line every few seconds. All on stderr."""
+
+import asyncio
+from contextlib import suppress
+
+from rich.console import Console
+from rich.live import Live
+
+from daedalus.display.render import plain_line, render
+from daedalus.embedded.session import Session
+
+_LIVE_SECONDS = 0.5
+_PLAIN_SECONDS = 5.0
+_PHASE_SECONDS = 0.2
+
+
+async def show_live(session: Session, console: Console) -> None:
+    """Until cancelled; leaves the last screen standing."""
+    with Live(console=console, auto_refresh=False, transient=False) as live, suppress(asyncio.CancelledError):
+        while True:
+            live.update(render(await session.snapshot()), refresh=True)
+            await asyncio.sleep(_LIVE_SECONDS)
+
+
+async def show_lines(session: Session, console: Console) -> None:
+    """Until cancelled: a line every few seconds, and one when the phase changes."""
+    phase, due = "", 0.0
+    while True:
+        if session.phase != phase or asyncio.get_running_loop().time() >= due:
+            snapshot = await session.snapshot()
+            console.print(plain_line(snapshot), soft_wrap=True, highlight=False, markup=False)
+            phase, due = snapshot.phase, asyncio.get_running_loop().time() + _PLAIN_SECONDS
+        await asyncio.sleep(_PHASE_SECONDS)

@@ -1,0 +1,1 @@
+"""What `daedalus up` shows while it runs."""

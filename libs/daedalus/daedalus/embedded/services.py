@@ -1,0 +1,55 @@
+"""The command line of each child."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from daedalus.embedded.layout import Layout
+from daedalus.supervisor.policy import MemoryLimits, RestartPolicy
+from daedalus.supervisor.process import Command
+from daedalus.supervisor.supervisor import Rules
+from daedalus_common.config import Config
+
+SIMULATOR, WRITER, FEATURIZER, INGESTOR = "simulator", "writer", "featurizer", "ingestor"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all children share."""
+
+    layout: Layout
+    config: Config
+    env: Mapping[str, str]
+    inherit: tuple[int, ...]
+    python: str = sys.executable
+
+    def command(self, name: str, arguments: Iterable[str]) -> Command:
+        """A module of ours as a child."""
+        return Command(
+            name=name,
+            argv=(self.python, "-m", f"daedalus_{name}", *arguments),
+            log=self.layout.log(name),
+            env=self.env,
+            nice=self.config.supervisor.nice,
+            cpu_affinity=self.config.supervisor.cpu_affinity,
+            inherit=self.inherit,
+        )
+
+    def service(self, name: str) -> Command:
+        """The one replica of a service, on any free telemetry port."""
+        return self.command(name, ("--config", str(self.layout.config), "--name", f"{name}-1", "--telemetry-port", "0"))
+
+    def simulator(self, port: int, seed: int) -> Command:
+        """The local exchange with every configured symbol."""
+        symbols = dict.fromkeys(market.symbol for market in self.config.markets())
+        return self.command(SIMULATOR, ("--port", str(port), "--seed", str(seed), "--symbols", *symbols))
+
+
+def rules_of(config: Config) -> Rules:
+    """The supervisor's rules as configured."""
+    settings = config.supervisor
+    return Rules(
+        restart=RestartPolicy(first_delay=settings.restart_delay, max_delay=settings.max_restart_delay),
+        memory=MemoryLimits(settings.memory_warning_size_bytes, settings.memory_critical_size_bytes),
+        shutdown_timeout=settings.shutdown_timeout,
+    )

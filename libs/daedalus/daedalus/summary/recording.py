@@ -1,0 +1,126 @@
+"""Reads back what a run wrote: how much of each table, and for the ledger every event's id and every gap."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from daedalus.summary.ledger import DeclaredGap, Feed, RecordedEvent
+from daedalus.summary.report import GapCount, TableCount
+from daedalus_common.events import CONTROL, Channel
+from daedalus_common.markets import Market
+from daedalus_common.stores import ObjectInfo, ObjectStore
+
+BRONZE = "bronze/ccxt"
+_ID_COLUMNS: dict[Channel, str] = {
+    Channel.ORDERBOOK: "nonce",
+    Channel.TRADES: "id",
+    Channel.TICKER: "exchange_ts",
+}
+_POSITION = ("generation", "stream_ms", "stream_seq")
+
+# Objects are created by this machine or by a store whose clock agrees with it to the second.
+_CLOCK_SLACK = timedelta(seconds=1)
+
+
+@dataclass(slots=True)
+class Recording:
+    """What lies in Bronze of one run, by feed and market."""
+
+    events: dict[Feed, list[RecordedEvent]] = field(default_factory=dict)
+    gaps: dict[Market, list[DeclaredGap]] = field(default_factory=dict)
+    seqs: dict[Market, list[int]] = field(default_factory=dict)
+    """The number of every row, in any order."""
+
+    def gap_count(self) -> GapCount:
+        every = [gap for gaps in self.gaps.values() for gap in gaps]
+        return GapCount(Counter(gap.reason for gap in every), sum(gap.lost or 0 for gap in every))
+
+
+def objects_since(store: ObjectStore, prefixes: Iterable[str], started: datetime) -> list[ObjectInfo]:
+    """The Parquet objects created since `started`."""
+    return [
+        info
+        for prefix in prefixes
+        for info in store.list(prefix)
+        if info.key.endswith(".parquet") and info.modified >= started - _CLOCK_SLACK
+    ]
+
+
+def count_tables(store: ObjectStore, objects: Iterable[ObjectInfo]) -> dict[str, TableCount]:
+    """Rows (from the files' footers), files and bytes per table."""
+    tables: dict[str, TableCount] = {}
+    for info in objects:
+        with store.open_input(info.key) as file:
+            rows = pq.read_metadata(file).num_rows
+        name = table_of(info.key)
+        so_far = tables.get(name, TableCount())
+        tables[name] = TableCount(so_far.rows + rows, so_far.files + 1, so_far.size_bytes + info.size_bytes)
+    return tables
+
+
+def table_of(key: str) -> str:
+    """`gold/bars/duration=60/exchange=…/…` -> `gold/bars/duration=60`: what comes before the market."""
+    return key.partition("/exchange=")[0]
+
+
+def read_recording(
+    store: ObjectStore, objects: Iterable[ObjectInfo], markets: Sequence[Market], started: datetime
+) -> Recording:
+    """The events and gaps captured since `started`, from the Bronze objects among `objects`.
+
+    An earlier run's last events may lie in this run's objects: their capture time tells them apart.
+    """
+    by_partition = {market.partition: market for market in markets}
+    recording = Recording()
+    for info in objects:
+        market = by_partition.get(
+            "/".join(part for part in info.key.split("/") if part.startswith(("exchange=", "symbol=")))
+        )
+        table = table_of(info.key).removeprefix(f"{BRONZE}/")
+        if market is None or not info.key.startswith(f"{BRONZE}/"):
+            continue
+        if table == CONTROL:
+            rows = _rows(store, info.key, ("kind", "channel", "reason", "lost"), started)
+            recording.gaps.setdefault(market, []).extend(_gaps(rows))
+        elif table in _ID_COLUMNS:
+            feed = Feed(market, Channel(table))
+            rows = _rows(store, info.key, (_ID_COLUMNS[feed.channel],), started)
+            recording.events.setdefault(feed, []).extend(_events(rows, _ID_COLUMNS[feed.channel]))
+        else:
+            continue
+        recording.seqs.setdefault(market, []).extend(rows.column("seq").to_pylist())
+    return recording
+
+
+def _events(rows: Any, column: str) -> list[RecordedEvent]:
+    ids = rows.column(column)
+    if pa.types.is_timestamp(ids.type):
+        ids = ids.cast(pa.int64())
+    return [RecordedEvent(position, str(id_)) for position, id_ in zip(_positions(rows), ids.to_pylist(), strict=True)]
+
+
+def _gaps(rows: Any) -> list[DeclaredGap]:
+    rows = rows.filter(pc.equal(rows.column("kind").cast(pa.string()), "gap"))
+    columns = [rows.column(name).to_pylist() for name in ("channel", "reason", "lost")]
+    return [
+        DeclaredGap(position, channel or "", reason or "", lost)
+        for position, channel, reason, lost in zip(_positions(rows), *columns, strict=True)
+    ]
+
+
+def _rows(store: ObjectStore, key: str, columns: Sequence[str], started: datetime) -> Any:
+    with store.open_input(key) as file:
+        table = pq.ParquetFile(file).read([*_POSITION, "seq", "capture_ts", *columns])
+    return table.filter(
+        pc.greater_equal(table.column("capture_ts"), pa.scalar(started, table.schema.field("capture_ts").type))
+    )
+
+
+def _positions(rows: Any) -> list[tuple[int, int, int]]:
+    return list(zip(*(rows.column(name).to_pylist() for name in _POSITION), strict=True))

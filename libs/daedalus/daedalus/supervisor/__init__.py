@@ -1,0 +1,1 @@
+"""Child processes: kept running, measured, and ended in good order."""

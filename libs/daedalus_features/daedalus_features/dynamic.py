@@ -1,0 +1,145 @@
+"""Dynamic features: of every update and every trade since the previous row, and of the last few minutes' rows."""
+
+import numpy as np
+
+from daedalus_features.arrays import EPSILON, FloatArray, IntArray, einsum
+from daedalus_features.inputs import BookUpdates, RowSteps, TradeFlow, VolumeBuckets
+from daedalus_features.registry import feature
+from daedalus_features.windows import RowWindows
+
+KYLE_PAIRS = 10
+REGIME_ROWS = 30
+REGIME_BRACKET = 1 - 1e-6
+REGIMES = ("tight", "normal", "wide")
+
+
+@feature(unit="base", reference="Cont, Kukanov & Stoikov (2014)")
+def ofi(book: BookUpdates) -> FloatArray:
+    """Order-flow imbalance at the best prices, Σ e⁰ of the updates since the previous row."""
+    return book.order_flow[:, 0]
+
+
+@feature(unit="base", reference="after Xu, Gould & Howison (2019)")
+def mlofi(book: BookUpdates) -> FloatArray:
+    """Order-flow imbalance of the first 10 levels: Σ_m exp(-ofi_decay_alpha·m)·eᵐ, summed like ofi."""
+    levels = np.arange(book.order_flow.shape[1])
+    return einsum("nm,m->n", book.order_flow, np.exp(-book.params.ofi_decay_alpha * levels))
+
+
+@feature(unit="base")
+def tfi(trades: TradeFlow) -> FloatArray:
+    """Trade-flow imbalance: Σ amount of the buys less that of the sells since the previous row."""
+    return trades.signed
+
+
+@feature(unit="base", reference="tick rule: Lee & Ready (1991)")
+def buy_volume(trades: TradeFlow) -> FloatArray:
+    """Σ amount of the trades classified as buys since the previous row."""
+    return trades.buy
+
+
+@feature(unit="base", reference="tick rule: Lee & Ready (1991)")
+def sell_volume(trades: TradeFlow) -> FloatArray:
+    """Σ amount of the trades classified as sells since the previous row."""
+    return trades.sell
+
+
+@feature(unit="1")
+def tfi_norm(trades: TradeFlow) -> FloatArray:
+    """tfi / (buy_volume + sell_volume); null without classified trades."""
+    return trades.signed / trades.classified
+
+
+@feature(unit="quote")
+def trade_vwap(trades: TradeFlow) -> FloatArray:
+    """Σ price·amount / Σ amount of all valid trades since the previous row; null without trades."""
+    return trades.notional / trades.amount
+
+
+@feature(unit="1", dtype="int64")
+def trade_count(trades: TradeFlow) -> FloatArray:
+    """Number of valid trades since the previous row."""
+    return trades.count
+
+
+@feature(
+    unit="quote/base", reference="Kyle (1985); regression as in Hasbrouck (2009), on base volume", section="dynamic"
+)
+def kyle_lambda(rows: RowWindows) -> FloatArray:
+    """OLS slope of the change of mid_price on tfi, row by row over kyle_window.
+
+    Null with fewer than 10 pairs or when max tfi - min tfi <= 2^-30 · max (buy_volume + sell_volume).
+    """
+    slopes = np.full(rows.new, np.nan)
+    for some, numbers, length in rows.gathered(("tfi", "mid_change", "volume"), rows.params.kyle_window):
+        slopes[some] = _slopes(numbers, length)
+    return slopes
+
+
+def _slopes(numbers: FloatArray, length: IntArray) -> FloatArray:
+    """kyle_lambda of windows of `length` rows each; a row across a gap has no change and is no pair."""
+    begin = np.cumsum(length) - length
+    slopes = np.full(len(length), np.nan)
+    paired = ~np.isnan(numbers[1])
+    pairs = np.add.reduceat(paired, begin, dtype=np.int64)
+    enough = pairs >= KYLE_PAIRS
+    if not enough.any():
+        return slopes
+    if not (enough.all() and paired.all()):
+        paired &= np.repeat(enough, length)
+        numbers, pairs = numbers[:, paired], pairs[enough]
+        begin = np.cumsum(pairs) - pairs
+    flow, _, volume = numbers
+    span = np.maximum.reduceat(flow, begin) - np.minimum.reduceat(flow, begin)
+    varies = span > EPSILON * np.maximum.reduceat(volume, begin)
+    mean = np.add.reduceat(numbers[:2], begin, axis=1) / pairs
+    centred = numbers[:2] - np.repeat(mean, pairs, axis=1)
+    variance, covariance = np.add.reduceat(centred[0] * centred, begin, axis=1)
+    slopes[enough] = np.where(varies, covariance / variance, np.nan)
+    return slopes
+
+
+@feature(unit="1", reference="Easley, López de Prado & O'Hara (2012), on classified trades")
+def vpin(buckets: VolumeBuckets) -> FloatArray:
+    """Mean of |V_buy - V_sell| / S over the last vpin_buckets full buckets of S = vpin_bucket_size base units each.
+
+    Null until as many are full.
+    """
+    wanted = buckets.params.vpin_buckets
+    known = buckets.known.tolist()
+    means = {
+        full: float(np.add.reduce(buckets.imbalances[full - wanted : full])) / wanted
+        for full in set(known)
+        if full >= wanted
+    }
+    return np.array([means.get(full, np.nan) for full in known])
+
+
+@feature(unit="quote/s")
+def mid_velocity(rows: RowSteps) -> FloatArray:
+    """Change of mid_price per second from the previous row; null across a gap."""
+    return rows.velocity
+
+
+@feature(unit="quote/s²")
+def mid_acceleration(rows: RowSteps) -> FloatArray:
+    """Change of mid_velocity per second from the previous row; null where either velocity is."""
+    return (rows.velocity - rows.previous_velocity) / rows.seconds
+
+
+@feature(unit="1", section="dynamic", dtype="category", labels=REGIMES)
+def spread_regime(rows: RowWindows) -> FloatArray:
+    """Share q of the rows of regime_window with spread < (1 - 1e-6) · the current one.
+
+    tight if q < 0.25, wide if q >= 0.75, else normal; null with fewer than 30 rows.
+    """
+    bracket = REGIME_BRACKET * rows.current("spread")
+    below = np.empty(rows.new)
+    for some, (spread,), length in rows.gathered(("spread",), rows.params.regime_window):
+        narrower = spread < np.repeat(bracket[some], length)
+        below[some] = np.add.reduceat(narrower, np.cumsum(length) - length, dtype=np.int64)
+    count = rows.length(rows.params.regime_window)
+    share = below / count
+    regime = np.add(share >= 0.25, share >= 0.75, dtype=float)
+    regime[count < REGIME_ROWS] = np.nan
+    return regime

@@ -1,0 +1,1 @@
+"""daedalus_compactor merges the small files of closed partitions into few large, sorted ones."""

@@ -1,0 +1,231 @@
+"""Records one exchange: the tap takes what comes, the subscriber keeps it coming.
+
+    load the markets, then every turn: settle -> replace a client that stands still -> start what is due -> heartbeats
+
+`watch_*` is awaited once per subscription, not once per update: ccxt keeps the channel subscribed and the tap sees
+every update, so an awaiting loop would only cost time. Rejections and lost connections come through the tap.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+from ccxt.base.errors import InvalidNonce
+
+from daedalus_common.events import Channel, Heartbeat
+from daedalus_common.markets import Market
+from daedalus_common.service import pause
+from daedalus_common.telemetry import Health
+from daedalus_ingestor import heartbeat, metrics
+from daedalus_ingestor.connection import Connection
+from daedalus_ingestor.exchange_session import ExchangeSession, describe
+from daedalus_ingestor.gaps import Reason
+from daedalus_ingestor.opening import Recordable, open_patiently, recordable
+from daedalus_ingestor.outbox import Outbox
+from daedalus_ingestor.queue import EventQueue
+from daedalus_ingestor.recollection import Recollection
+from daedalus_ingestor.sequences import books_are_checked
+from daedalus_ingestor.settings import FeedSettings
+from daedalus_ingestor.subscriber import Subscriber
+from daedalus_ingestor.subscriptions import State, Subscription
+from daedalus_ingestor.tap import Tap
+
+log = structlog.get_logger(__name__)
+
+_TURN_SECONDS: Final = 0.1
+_REPORT_SECONDS: Final = 1.0
+_FRAME_LOG_SECONDS: Final = 10.0
+
+
+class CcxtFeed:
+    """One exchange of ccxt.pro. It is the tap's listener too: those methods are called from inside ccxt's handlers."""
+
+    def __init__(
+        self,
+        settings: FeedSettings,
+        queue: EventQueue,
+        health: Health,
+        new_exchange: Callable[[], Any],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now_ns: Callable[[], int] = time.time_ns,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.name = settings.access.name
+        self._check = f"exchange {self.name}"
+        self._settings = settings
+        self._queue = queue
+        self._health = health
+        self._session = ExchangeSession(new_exchange)
+        self._tap = Tap(queue, settings.depth, self, clock, now_ns)
+        self._subscriber = Subscriber(
+            settings, self._session, self._tap, queue, clock=clock, now_ns=now_ns, chance=chance
+        )
+        self._clock = clock
+        self._now_ns = now_ns
+        self._chance = chance
+        self._recordable: Recordable = {}
+        self._fed: dict[Market, list[Subscription]] = {}
+        self._rebuilds = 0
+        self._rebuild_at = 0.0
+        self._report_at = 0.0
+        self._frame_log_at = 0.0
+        self._frames_unlogged = 0
+        health.mark_unready(self._check, "markets not loaded yet")
+
+    # for the ingestor
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; updates are recorded until `silence`."""
+        exchange = await open_patiently(
+            self._session, self.name, self._settings.backoff, self._health, self._chance, stop
+        )
+        if exchange is None:
+            return
+        self._recordable = recordable(exchange, self.name, self._settings.channels)
+        self._tap.attach(exchange)
+        log.info("markets loaded", exchange=self.name, listed=len(exchange.markets), recordable=len(self._recordable))
+        while not await pause(stop, _TURN_SECONDS):
+            self.turn(self._clock())
+
+    def can_feed(self, market: Market) -> bool:
+        """The markets are loaded, and the exchange lists this one with a channel that ccxt can watch."""
+        return market in self._recordable
+
+    def add(self, market: Market, outbox: Outbox, recollection: Recollection, reason: Reason) -> None:
+        """Subscribes the market's channels, each beginning with a gap event."""
+        market_id = self._session.exchange.markets[market.symbol].get("id")
+        self._fed[market] = []
+        for channel in self._recordable[market]:
+            place, trades = recollection.place(channel), recollection.trades()
+            subscription = Subscription(market, market_id, channel, outbox, place, trades)
+            subscription.retry_at = self._clock()
+            self._subscriber.declare(subscription, reason)
+            self._tap.add(subscription)
+            self._fed[market].append(subscription)
+
+    async def remove(self, market: Market) -> None:
+        """Records nothing more of the market, at once; then tells the exchange, where that saves traffic."""
+        removed = self._fed.pop(market, [])
+        for subscription in removed:
+            subscription.drop_task()
+        carried = [subscription for subscription in removed if self._tap.remove(subscription)]
+        await asyncio.gather(*(self._subscriber.unwatch(subscription) for subscription in carried))
+
+    def silence(self) -> None:
+        """Not one frame more."""
+        self._tap.detach()
+
+    async def close(self) -> None:
+        self.silence()
+        for subscription in self._tap.all():
+            subscription.drop_task()
+        await self._session.close()
+
+    # one turn
+
+    def turn(self, now: float) -> None:
+        """Brings every subscription one step on."""
+        self._subscriber.settle(now)
+        self._look_for_stale(now)
+        self._subscriber.start_due(now)
+        self._beat_hearts()
+        if now >= self._report_at:
+            self._report_at = now + _REPORT_SECONDS
+            self._report()
+
+    def _look_for_stale(self, now: float) -> None:
+        silences = []
+        for connection in self._tap.connections():
+            connection.observe(now)
+            if connection.fed and connection.pulse.is_stale(now, self._settings.stale_after):
+                silences.append(connection.pulse.silent_for(now))
+        if silences and now >= self._rebuild_at:
+            self._rebuild(now, max(silences))
+
+    def _rebuild(self, now: float, silent_seconds: float) -> None:
+        # Watching again on the same instance does not help: ccxt takes the channel for subscribed.
+        stale_seconds = self._settings.stale_after.total_seconds()
+        self._rebuilds = 1 if now - self._rebuild_at > 10 * stale_seconds else self._rebuilds + 1
+        delay = self._settings.backoff.delay(self._rebuilds, self._chance())
+        self._rebuild_at = now + (stale_seconds if delay is None else delay)
+        metrics.REBUILDS.labels(exchange=self.name).inc()
+        silent = round(silent_seconds, 1)
+        log.warning("connection stands still, building the client anew", exchange=self.name, silent_seconds=silent)
+        self._tap.detach()
+        for subscription in tuple(self._tap.all()):
+            self._subscriber.lose(subscription, Reason.STALE, TimeoutError(f"nothing came for {silent} s"))
+        self._tap.attach(self._session.replace())
+
+    def _beat_hearts(self) -> None:
+        now_ns = self._now_ns()
+        for subscriptions in self._fed.values():
+            outbox = subscriptions[0].outbox
+            states = (subscription.state for subscription in subscriptions)
+            if heartbeat.is_due(now_ns, outbox.last_ts, states, self._settings.heartbeat) and self._queue.has_room():
+                self._queue.declare(outbox, Heartbeat(now_ns))
+
+    # what the tap hears
+
+    def rejected(self, subscription: Subscription, error: BaseException) -> None:
+        reason = Reason.RESYNC if isinstance(error, InvalidNonce) else Reason.REFUSED
+        self._subscriber.lose(subscription, reason, error)
+
+    def connection_lost(self, connection: Connection, reason: Reason, error: BaseException) -> None:
+        metrics.FAILURES.labels(exchange=self.name, stage="connection").inc()
+        fed = tuple(connection.fed)
+        cause = describe(error)
+        log.warning("connection lost", exchange=self.name, subscriptions=len(fed), reason=reason.value, error=cause)
+        for subscription in fed:
+            self._subscriber.lose(subscription, reason, error)
+
+    def frame_failed(self, connection: Connection, kind: str, error: BaseException, frame: str) -> None:
+        metrics.BAD_FRAMES.labels(exchange=self.name, reason=kind).inc()
+        self._log_frame(kind, error, frame)
+        if kind not in ("unreadable", "handler"):
+            return
+        has_book = any(subscription.channel is Channel.ORDERBOOK for subscription in connection.fed)
+        if has_book and (kind == "handler" or not books_are_checked(self._settings.access.id)):
+            # The book may miss the update, or hold half of it, and nothing will tell.
+            connection.reset(Reason.BAD_FRAME, f"a frame could not be used: {describe(error)}")
+            return
+        for subscription in connection.fed:
+            if subscription.channel is not Channel.ORDERBOOK:
+                self._subscriber.declare(subscription, Reason.BAD_FRAME)
+
+    def _log_frame(self, kind: str, error: BaseException, frame: str) -> None:
+        now = self._clock()
+        if now < self._frame_log_at:
+            self._frames_unlogged += 1
+            return
+        found = log.bind(exchange=self.name, kind=kind, error=describe(error), unlogged=self._frames_unlogged)
+        found.warning("bad frame", frame=frame[:200])
+        self._frame_log_at, self._frames_unlogged = now + _FRAME_LOG_SECONDS, 0
+
+    # report
+
+    def _report(self) -> None:
+        counts = dict.fromkeys(State, 0)
+        for subscription in self._tap.all():
+            counts[subscription.state] += 1
+            subscription.report(self._now_ns())
+        for state, count in counts.items():
+            metrics.SUBSCRIPTIONS.labels(exchange=self.name, state=state.value).set(count)
+        problem = self._problem(counts)
+        if problem is None:
+            self._health.mark_ready(self._check)
+        else:
+            self._health.mark_unready(self._check, problem)
+
+    def _problem(self, counts: dict[State, int]) -> str | None:
+        total, error = sum(counts.values()), self._subscriber.last_error
+        if not self._recordable:
+            return "none of the configured symbols can be recorded: unknown here, or ccxt cannot watch them"
+        if counts[State.GIVEN_UP]:
+            return f"{counts[State.GIVEN_UP]} of {total} subscriptions given up: {error}"
+        if total and counts[State.WAITING] == total:
+            return f"no subscription is alive: {error}" if error else "not subscribed yet"
+        return None

@@ -1,0 +1,72 @@
+"""What the ingestor tells Prometheus. The hot path counts in plain integers; `Feed.report` carries them over."""
+
+from daedalus_common.telemetry.metrics import counter, gauge, histogram
+
+_CHANNEL = ("exchange", "symbol", "channel")
+
+EVENTS = counter("daedalus_ingestor_events_total", "Updates captured and put into the queue.", _CHANNEL)
+DROPPED = counter(
+    "daedalus_ingestor_dropped_events_total",
+    "Updates dropped as the queue was full; a gap declares them.",
+    _CHANNEL,
+)
+REJECTED = counter(
+    "daedalus_ingestor_rejected_events_total",
+    "Updates that are no book, trade or ticker of numbers; a gap declares them.",
+    _CHANNEL,
+)
+REPEATED = counter(
+    "daedalus_ingestor_repeated_trades_total",
+    "Trades that came again, recorded once.",
+    ("exchange", "symbol"),
+)
+GAPS = counter("daedalus_ingestor_gaps_total", "Gap events declared.", (*_CHANNEL, "reason"))
+LAST_EVENT = gauge(
+    "daedalus_ingestor_last_event_timestamp_seconds", "When the channel's newest update was captured.", _CHANNEL
+)
+BAD_FRAMES = counter(
+    "daedalus_ingestor_bad_frames_total",
+    "Frames that ended in an error: unreadable, handler (ccxt failed on it), checksum, refused (by the exchange).",
+    ("exchange", "reason"),
+)
+SUBSCRIPTIONS = gauge(
+    "daedalus_ingestor_subscriptions",
+    "Subscriptions: starting (nothing came yet), live, waiting (lost, to be tried again), given_up.",
+    ("exchange", "state"),
+)
+UNKNOWN_SYMBOLS = gauge(
+    "daedalus_ingestor_unknown_symbols", "Configured symbols that the exchange does not list.", ("exchange",)
+)
+FAILURES = counter(
+    "daedalus_ingestor_failures_total",
+    "Attempts that failed: open (markets not loaded), subscribe, connection.",
+    ("exchange", "stage"),
+)
+REBUILDS = counter(
+    "daedalus_ingestor_rebuilds_total",
+    "Times a client that stood still was built anew.",
+    ("exchange",),
+)
+MARKETS = gauge("daedalus_ingestor_markets", "Markets whose lease this replica holds.")
+QUEUED = gauge("daedalus_ingestor_queued_events", "Events that wait to be published.")
+PUBLISHED = counter("daedalus_ingestor_published_events_total", "Events now in their stream.", ("exchange", "symbol"))
+REPUBLISHED = counter(
+    "daedalus_ingestor_republished_events_total", "Events sent again after a lost reply; the server skipped them."
+)
+CLAMPED = counter(
+    "daedalus_ingestor_clamped_timestamps_total",
+    "Capture times over 5 s ahead of the server's clock, replaced.",
+)
+SERVER_LOST = counter(
+    "daedalus_ingestor_server_lost_events_total", "Events that the server had confirmed and no longer has."
+)
+ABANDONED = counter(
+    "daedalus_ingestor_abandoned_events_total",
+    "Captured events that were never published: fenced (another replica owns the market), stop (Redis was away).",
+    ("reason",),
+)
+PUBLISH_FAILURES = counter("daedalus_ingestor_publish_failures_total", "Batches that Redis did not confirm.")
+PUBLISH_SECONDS = histogram("daedalus_ingestor_publish_seconds", "Time for Redis to take one batch.")
+DELAY_SECONDS = histogram(
+    "daedalus_ingestor_delay_seconds", "From capture to stream, of the oldest event of each batch."
+)

@@ -1,0 +1,149 @@
+"""Sends the queued events to their streams, in order, each exactly once.
+
+    every linger: one batch of each market with something to say, side by side; again while full batches wait
+
+A failed batch stays where it is and is sent again: the events of a market are numbered within its lease's epoch, and
+the server skips the numbers that it has applied. So order is kept, and a lost reply doubles nothing.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from redis.exceptions import RedisError
+
+from daedalus_common.broker.errors import Fenced
+from daedalus_common.broker.market_log import MarketLog, Published
+from daedalus_common.events import Gap
+from daedalus_common.markets import Market
+from daedalus_common.telemetry import Health
+from daedalus_ingestor import metrics
+from daedalus_ingestor.backoff import Backoff
+from daedalus_ingestor.gaps import Reason
+from daedalus_ingestor.outbox import Outbox
+from daedalus_ingestor.queue import EventQueue
+
+log = structlog.get_logger(__name__)
+
+RETRY: Final = Backoff(timedelta(seconds=0.1), timedelta(seconds=2))
+_AT_ONCE: Final = 8
+"""Batches on their way side by side; each takes a connection."""
+_PAUSE_SECONDS: Final = 0.02
+
+
+class Publisher:
+    """`fenced` is told of a market whose lease is another's; its unpublished events are gone then."""
+
+    def __init__(
+        self,
+        market_log: MarketLog,
+        queue: EventQueue,
+        batch_size: int,
+        linger: timedelta,
+        health: Health,
+        fenced: Callable[[Market], None],
+        *,
+        now_ns: Callable[[], int] = time.time_ns,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._log = market_log
+        self._queue = queue
+        self._batch_size = batch_size
+        self._linger_seconds = linger.total_seconds()
+        self._health = health
+        self._fenced = fenced
+        self._now_ns = now_ns
+        self._chance = chance
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._failures = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; what is queued then is left to `drain`."""
+        while not stop.is_set():
+            more = await self.publish_round()
+            if self._failures:
+                await asyncio.sleep(RETRY.delay(self._failures, self._chance()) or 0.0)
+            else:
+                await asyncio.sleep(0.0 if more else self._linger_seconds)
+
+    async def drain(self, within: timedelta) -> int:
+        """Publishes all that is queued; returns how many events Redis did not take in time."""
+        try:
+            async with asyncio.timeout(within.total_seconds()):
+                while self._queue.size:
+                    await self.publish_round()
+                    await asyncio.sleep(_PAUSE_SECONDS if self._failures else 0.0)
+        except TimeoutError:
+            pass
+        return self._queue.size
+
+    async def publish_round(self) -> bool:
+        """One batch of every market that has one; True: a market has a full batch more."""
+        outboxes = [outbox for outbox in self._queue.outboxes if outbox.events]
+        metrics.QUEUED.set(self._queue.size)
+        if len(outboxes) == 1:
+            confirmed = await self._publish(outboxes[0])
+        elif outboxes:
+            confirmed = all(await asyncio.gather(*(self._publish(outbox) for outbox in outboxes)))
+        else:
+            return False
+        if confirmed and self._failures:
+            log.info("publishing again", after_failures=self._failures)
+            self._failures = 0
+            self._health.mark_ready("redis")
+        return confirmed and any(len(outbox.events) >= self._batch_size for outbox in outboxes)
+
+    async def _publish(self, outbox: Outbox) -> bool:
+        """False: Redis did not confirm the batch."""
+        batch = outbox.batch(self._batch_size)
+        began = time.perf_counter()
+        try:
+            async with self._slots:
+                published = await self._log.publish(outbox.lease, outbox.first, batch)
+        except Fenced as error:
+            self._give_up(outbox, error)
+            return True
+        except (RedisError, OSError) as error:
+            self._failed(error)
+            return False
+        metrics.PUBLISH_SECONDS.observe(time.perf_counter() - began)
+        metrics.DELAY_SECONDS.observe(max(0.0, (self._now_ns() - batch[0][0]) / 1e9))
+        self._queue.confirm(outbox, len(batch))
+        self._count(outbox, published)
+        return True
+
+    def _count(self, outbox: Outbox, published: Published) -> None:
+        market = outbox.lease.market
+        metrics.PUBLISHED.labels(exchange=market.exchange, symbol=market.symbol).inc(published.added)
+        if published.skipped:
+            metrics.REPUBLISHED.inc(published.skipped)
+        if published.clamped:
+            metrics.CLAMPED.inc(published.clamped)
+        if published.lost:
+            metrics.SERVER_LOST.inc(published.lost)
+            log.error("Redis lost events that it had confirmed", market=market.name, lost=published.lost)
+            gap = Gap(self._now_ns(), "control", Reason.SERVER_LOST.value, lost=published.lost)
+            self._queue.declare(outbox, gap)
+
+    def _give_up(self, outbox: Outbox, error: Fenced) -> None:
+        market = outbox.lease.market
+        abandoned = self._queue.close(outbox)
+        metrics.ABANDONED.labels(reason="fenced").inc(abandoned)
+        log.warning("market has another owner", market=market.name, abandoned=abandoned, reason=str(error))
+        self._fenced(market)
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        metrics.PUBLISH_FAILURES.inc()
+        self._health.mark_unready("redis", f"publishing fails: {error or type(error).__name__}")
+        if self._failures & (self._failures - 1) == 0:  # the 1st, 2nd, 4th, 8th ... in a row
+            log.warning(
+                "Redis did not take a batch, trying again",
+                failures=self._failures,
+                queued=self._queue.size,
+                error=repr(error),
+            )

@@ -1,0 +1,60 @@
+"""What the newest entries of a market's stream say about where its channels stand.
+
+A take-over declares after which event it does not know what happened, and must not record again the trades that an
+exchange sends anew to every subscriber.
+"""
+
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio import Redis
+
+from daedalus_common.broker import keys
+from daedalus_common.entries import ForeignEntry, decode, kind_of
+from daedalus_common.events import Book, Channel, Kind, Trade
+from daedalus_common.markets import Market
+from daedalus_ingestor.gaps import Place
+from daedalus_ingestor.trades import TradeReader
+
+_ENTRIES: Final = 1000
+"""At 20 events a second that is a minute; books of 2 x 50 levels make it 1.6 MB, read once per take-over."""
+
+
+class Recollection(msgspec.Struct, frozen=True):
+    last_nonce: int | None = None
+    trade_ids: tuple[str, ...] = ()
+    """Oldest first; without the trades that had no id."""
+
+    def place(self, channel: Channel) -> Place:
+        if channel is Channel.ORDERBOOK:
+            return Place(channel, last_nonce=self.last_nonce)
+        if channel is Channel.TRADES:
+            return Place(channel, last_id=self.trade_ids[-1] if self.trade_ids else None)
+        return Place(channel)
+
+    def trades(self) -> TradeReader:
+        return TradeReader(self.trade_ids)
+
+
+async def recall(client: Redis, market: Market) -> Recollection:
+    """Reads the end of the market's raw stream. Raises redis errors."""
+    entries: Any = await client.xrevrange(keys.stream(market, keys.RAW), count=_ENTRIES)
+    return recollect([fields[b"e"] for _, fields in entries if b"e" in fields])
+
+
+def recollect(payloads: list[bytes]) -> Recollection:
+    """From payloads, newest first; what is no event of ours is passed over."""
+    nonce: int | None = None
+    ids: list[str] = []
+    for payload in payloads:
+        try:
+            kind = kind_of(payload)
+            if kind is Kind.TRADE or (kind is Kind.BOOK and nonce is None):
+                event = decode(payload)
+                if isinstance(event, Trade) and event.id:
+                    ids.append(event.id)
+                elif isinstance(event, Book):
+                    nonce = event.nonce
+        except ForeignEntry:
+            continue
+    return Recollection(nonce, tuple(reversed(ids)))

@@ -1,0 +1,86 @@
+"""Hooks an unmodified exchange of ccxt.pro: every websocket client that it creates gets a `Connection`."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from daedalus_common.events import Channel
+from daedalus_ingestor.connection import Connection, Listener
+from daedalus_ingestor.queue import EventQueue
+from daedalus_ingestor.recorder import Recorder, Subscriptions
+from daedalus_ingestor.sequences import NUMBERED
+from daedalus_ingestor.subscriptions import Subscription
+
+
+class Tap:
+    """The subscriptions of one exchange and its connections; outlives the exchange instance, which may be replaced."""
+
+    def __init__(
+        self,
+        queue: EventQueue,
+        depth: int,
+        listener: Listener,
+        clock: Callable[[], float] = time.monotonic,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._subscriptions: Subscriptions = {channel: {} for channel in Channel}
+        self._connections: list[Connection] = []
+        self._queue = queue
+        self._depth = depth
+        self._listener = listener
+        self._clock = clock
+        self._now_ns = now_ns
+
+    def attach(self, exchange: Any) -> None:
+        """From now on this instance's updates are recorded, and no longer those of the one before."""
+        self.detach()
+        create = exchange.client
+
+        def client(url: str) -> Any:
+            known = (exchange.clients or {}).get(url)
+            created = create(url)
+            if created is not known:
+                self._connect(exchange.id, created)
+            return created
+
+        exchange.client = client
+
+    def detach(self) -> None:
+        """Nothing is recorded any more."""
+        for connection in self._connections:
+            connection.silence()
+        self._connections = []
+
+    def add(self, subscription: Subscription) -> None:
+        self._subscriptions[subscription.channel][subscription.market.symbol] = subscription
+        for connection in self._connections:
+            connection.recorder.expect(subscription)
+
+    def remove(self, subscription: Subscription) -> bool:
+        """Its updates are recorded no longer. True: a connection that serves others still brings them."""
+        self._subscriptions[subscription.channel].pop(subscription.market.symbol, None)
+        carriers = [connection for connection in self.connections() if subscription in connection.fed]
+        self.forget(subscription)
+        for connection in carriers:
+            if not connection.fed:
+                connection.end()
+        return any(connection.fed for connection in carriers)
+
+    def forget(self, subscription: Subscription) -> None:
+        """The subscription begins anew: ccxt must send it again."""
+        for connection in self._connections:
+            connection.forget(subscription)
+
+    def all(self) -> Iterator[Subscription]:
+        for by_symbol in self._subscriptions.values():
+            yield from by_symbol.values()
+
+    def connections(self) -> list[Connection]:
+        """Those that are not lost."""
+        self._connections = [connection for connection in self._connections if not connection.lost]
+        return self._connections
+
+    def _connect(self, exchange_id: str, client: Any) -> None:
+        recorder = Recorder(self._subscriptions, self._queue, self._depth, self._now_ns)
+        sequence_number = NUMBERED.get(exchange_id)
+        self._connections.append(Connection(client, recorder, self._listener, sequence_number, self._clock()))

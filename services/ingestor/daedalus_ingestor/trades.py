@@ -1,0 +1,59 @@
+"""Which trades of ccxt's cache are new.
+
+The cache is a bounded deque that ccxt appends to; after a resubscription some exchanges send their latest trades
+again. So: walk back to the last trade seen, and pass over ids that are recorded already.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+MEMORY = 2000
+"""Recorded ids kept per market: twice the longest list that an exchange repeats (ccxt keeps 1,000 trades)."""
+
+RawTrade = dict[str, Any]
+
+
+class NewTrades(NamedTuple):
+    """`repeated` counts those that are recorded already; `complete` is False when more came at once than the cache
+    holds, so that some are gone."""
+
+    trades: list[RawTrade]
+    repeated: int
+    complete: bool
+
+
+class TradeReader:
+    """Reads one market's cache, each trade once."""
+
+    def __init__(self, recorded: Iterable[str] = (), memory: int = MEMORY) -> None:
+        self._last: RawTrade | None = None
+        self._order: deque[str] = deque(recorded, memory)
+        self._recorded = set(self._order)
+
+    def read(self, cache: Any) -> NewTrades:
+        """The trades appended since the last call, oldest first, without those that are recorded."""
+        last, new = self._last, []
+        found = last is None
+        for trade in reversed(cache):
+            if trade is last:
+                found = True
+                break
+            new.append(trade)
+        if not new:
+            return NewTrades([], 0, True)
+        self._last = new[0]
+        new.reverse()
+        recorded = self._recorded
+        trades = [trade for trade in new if trade["id"] not in recorded]
+        return NewTrades(trades, len(new) - len(trades), found or len(new) < (cache.max_size or len(new) + 1))
+
+    def remember(self, id_: str) -> None:
+        """A trade with this id is recorded; trades without an id cannot be told apart and are never remembered."""
+        if not id_ or id_ in self._recorded:
+            return
+        order = self._order
+        if len(order) == order.maxlen:
+            self._recorded.discard(order[0])
+        order.append(id_)
+        self._recorded.add(id_)

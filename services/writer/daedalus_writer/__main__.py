@@ -1,0 +1,58 @@
+"""Writes Parquet from the streams: `python -m daedalus_writer --config FILE`."""
+
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from uuid import uuid4
+
+from redis.asyncio import Redis
+
+from daedalus_common.broker.client import connect
+from daedalus_common.broker.lease_keeper import LeaseKeeper
+from daedalus_common.broker.market_log import MarketLog
+from daedalus_common.leases import Role
+from daedalus_common.service import ServiceContext, run_service, wait_for_redis
+from daedalus_writer.carrying_out import Carrier
+from daedalus_writer.patience import Patience
+from daedalus_writer.run_writing import RunWriter
+from daedalus_writer.settings import Settings, settings_from
+from daedalus_writer.shelves import Shelves, open_shelves
+from daedalus_writer.writer import Writer
+
+
+async def run(context: ServiceContext) -> None:
+    settings = settings_from(context.config)
+    redis = context.config.redis
+    client = connect(redis.url, redis.username, redis.password.get_secret_value(), redis.socket_timeout)
+    try:
+        with _threads(settings.upload_threads) as pool:
+            shelves = await open_shelves(settings.bronze_store, settings.feature_store, pool, context)
+            if shelves and await wait_for_redis(client, context.stop, context.health, context.log):
+                await _writer(context, settings, client, shelves, pool).run(context.stop)
+    finally:
+        await client.aclose()
+
+
+def _writer(context: ServiceContext, settings: Settings, client: Redis, shelves: Shelves, pool: Executor) -> Writer:
+    market_log = MarketLog(client)
+    patience = Patience(context.health)
+    carrier = Carrier(market_log, shelves, pool, patience, settings.compression, settings.keep_rows)
+    keeper = LeaseKeeper(client, Role.WRITER, context.name, settings.markets, settings.lease_ttl, lambda: uuid4().hex)
+    run_writer = RunWriter(market_log, carrier, patience)
+    return Writer(market_log, keeper, run_writer, patience, context.health, settings.limits, settings.pace)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[Executor]:
+    pool = ThreadPoolExecutor(count, thread_name_prefix="write")
+    try:
+        yield pool
+    finally:
+        # An upload that hangs must not hold up the stop: its plan stays, and carrying it out again does no harm.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run_service("writer", "Writes Parquet from the streams.", run, sys.argv[1:], os.environ))

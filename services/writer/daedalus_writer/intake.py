@@ -1,0 +1,116 @@
+"""What one stream of an owned market has brought since its last flush."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from daedalus_common.batches import RawEntry
+from daedalus_common.broker.keys import RAW
+from daedalus_common.leases import Lease
+from daedalus_writer.flush import Limits, Look
+from daedalus_writer.hours import HOUR_NS
+from daedalus_writer.reading import FIRST_GUESS_BYTES, next_wait
+
+ENTRY_MEMORY_BYTES = 512
+"""What an entry takes besides its payload: a tuple, a dict of four fields, their values, all Python objects."""
+
+Name = tuple[str, str]
+"""(market, stream)"""
+
+
+@dataclass(slots=True)
+class Run:
+    """Consecutive entries, and what their size is."""
+
+    replies: list[list[RawEntry]] = field(default_factory=list)
+    entries: int = 0
+    size_bytes: int = 0
+    since: float = 0.0
+    first_id: str = ""
+    last_id: str = ""
+    hours: set[int] = field(default_factory=set)
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.size_bytes + self.entries * ENTRY_MEMORY_BYTES
+
+    def add(self, stream: str, reply: list[RawEntry], now: float) -> None:
+        if not self.entries:
+            self.since = now
+            self.first_id = reply[0][0].decode()
+        self.last_id = reply[-1][0].decode()
+        self.replies.append(reply)
+        self.entries += len(reply)
+        self.size_bytes += sum(_payload_bytes(fields) for _, fields in reply)
+        # Times never go back within a stream, so the ends tell whether an hour has passed.
+        ends = (_time_ns(stream, fields) for fields in (reply[0][1], reply[-1][1]))
+        self.hours |= {ns // HOUR_NS for ns in ends if ns is not None}
+
+
+@dataclass(slots=True)
+class Intake:
+    """One stream under one lease; `cursor` is what is committed, `position` how far the run has been read."""
+
+    lease: Lease
+    stream: str
+    cursor: str
+    position: str
+    poll: timedelta
+    """The shortest pause between reads, and `idle` the longest."""
+    idle: timedelta
+    run: Run = field(default_factory=Run)
+    wait: timedelta = timedelta(0)
+    read_at: float = 0.0
+    entry_bytes: int = FIRST_GUESS_BYTES
+    drained: bool = False
+    """The last read came to the end of the stream."""
+
+    @property
+    def name(self) -> Name:
+        return self.lease.market.name, self.stream
+
+    def accept(self, asked: int, reply: list[RawEntry], now: float) -> None:
+        """Takes a reply to a read of `asked` entries after `position`."""
+        self.drained = len(reply) < asked
+        self.wait = next_wait(self.wait, asked, len(reply), self.poll, self.idle)
+        self.read_at = now + self.wait.total_seconds()
+        if reply:
+            before = self.run.memory_bytes
+            self.run.add(self.stream, reply, now)
+            self.entry_bytes = (self.run.memory_bytes - before) // len(reply)
+            self.position = self.run.last_id
+
+    def is_full(self, limits: Limits) -> bool:
+        """The run is as long as one may be; it waits for the one before it to be written."""
+        return self.run.size_bytes >= limits.size_bytes or self.run.entries >= limits.rows
+
+    def take(self) -> Run:
+        """The run so far; the next one begins empty."""
+        run, self.run = self.run, Run()
+        return run
+
+    def look(self, now: float, *, writing: bool) -> Look[Name]:
+        run = self.run
+        return Look(
+            name=self.name,
+            entries=run.entries,
+            size_bytes=run.size_bytes,
+            memory_bytes=run.memory_bytes,
+            age=timedelta(seconds=now - run.since),
+            crosses_hour=len(run.hours) > 1,
+            writing=writing,
+        )
+
+
+def _payload_bytes(fields: Mapping[bytes, bytes]) -> int:
+    payload = fields.get(b"e") or fields.get(b"p")
+    return len(payload) if payload else sum(map(len, fields.values()))
+
+
+def _time_ns(stream: str, fields: Mapping[bytes, bytes]) -> int | None:
+    """The instant that decides about the hour; None where the entry is none of ours."""
+    if stream == RAW:
+        text = fields.get(b"t", b"")
+        return int(text) if text.isdigit() and len(text) < 20 else None
+    payload = fields.get(b"p", b"")
+    return int.from_bytes(payload[8:16], "little") if len(payload) >= 16 else None

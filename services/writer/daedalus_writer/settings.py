@@ -1,0 +1,80 @@
+"""The writer's settings, taken from the one configuration."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from daedalus_common.config import Config
+from daedalus_common.config import StoreSettings as StorageConfig
+from daedalus_common.markets import Market
+from daedalus_common.stores import StoreSettings
+from daedalus_writer.arrow_tables import Compression
+from daedalus_writer.flush import Limits
+
+MAX_RUN_ROWS = 200_000
+"""Entries of a run: those of trades weigh little but take long, and a plan should be carried out within seconds."""
+
+IDLE_READS_PER_FLUSH = 5
+MAX_IDLE = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often to read a busy and an idle stream, and how often to renew leases."""
+
+    poll: timedelta
+    idle: timedelta
+    lease_renew: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Which markets to share out with the other replicas, where their objects go, and when."""
+
+    markets: tuple[Market, ...]
+    bronze_store: StoreSettings
+    feature_store: StoreSettings
+    compression: Compression
+    limits: Limits
+    pace: Pace
+    upload_threads: int
+    keep_rows: timedelta
+    """How long entries of silver and gold stay in their streams for live readers."""
+    lease_ttl: timedelta
+
+
+def settings_from(config: Config) -> Settings:
+    ingestion, storage = config.ingestion, config.storage
+    idle = min(MAX_IDLE, ingestion.flush_interval / IDLE_READS_PER_FLUSH)
+    return Settings(
+        markets=tuple(settings.market for settings in config.markets()),
+        bronze_store=_store("storage.ingestion_storage", storage.ingestion_storage, fsync=ingestion.enable_fsync),
+        feature_store=_store("storage.etl_storage_output", storage.etl_storage_output, fsync=ingestion.enable_fsync),
+        compression=Compression(config.etl.compression, config.etl.effective_compression_level),
+        limits=Limits(
+            interval=ingestion.flush_interval,
+            size_bytes=ingestion.segment_max_size_bytes,
+            rows=MAX_RUN_ROWS,
+            memory_bytes=config.writer.memory_size_bytes,
+        ),
+        pace=Pace(config.writer.poll, max(config.writer.poll, idle), config.leases.renew),
+        upload_threads=config.writer.upload_threads,
+        keep_rows=config.featurizer.keep_rows,
+        lease_ttl=config.leases.ttl,
+    )
+
+
+def _store(role: str, config: StorageConfig, *, fsync: bool) -> StoreSettings:
+    if config.backend == "local" or config.s3 is None:
+        return StoreSettings(config.backend, base_dir=config.base_dir, fsync=fsync, role=role)
+    s3 = config.s3
+    return StoreSettings(
+        config.backend,
+        bucket=s3.bucket,
+        prefix=s3.prefix,
+        endpoint_url=s3.endpoint_url,
+        region=s3.region,
+        path_style=s3.path_style,
+        access_key=s3.access_key.get_secret_value(),
+        secret_key=s3.secret_key.get_secret_value(),
+        role=role,
+    )

@@ -1,0 +1,52 @@
+"""Rows on their way into one object, with the keys that identify them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from daedalus_common.tables import Table
+
+Keys = NDArray[np.int64]
+"""Shape (rows, 3): stream_ms, stream_seq, seq."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRows:
+    """Rows of one table in stream order; `schema` is the hex id of a Silver or Gold schema, else empty."""
+
+    table: Table
+    arrow: pa.Table
+    keys: Keys
+    schema: str = ""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Parts of one table, one after the other; copies no columns."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        return cls(
+            first.table,
+            pa.concat_tables([part.arrow for part in parts]),
+            np.concatenate([part.keys for part in parts]),
+            first.schema,
+        )
+
+
+def split(rows: StoredRows, by: NDArray[np.int64]) -> dict[int, StoredRows]:
+    """Rows by the value that `by` has for each; nearly always there is only one."""
+    values = np.unique(by).tolist()
+    if len(values) == 1:
+        return {values[0]: rows}
+    members = {value: np.flatnonzero(by == value) for value in values}
+    return {
+        value: StoredRows(rows.table, rows.arrow.take(where), rows.keys[where], rows.schema)
+        for value, where in members.items()
+    }

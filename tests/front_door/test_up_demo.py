@@ -1,0 +1,294 @@
+"""`daedalus up --demo` as a user runs it: a real pipeline of real processes, from exchange to Parquet and summary."""
+
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import psutil
+import pytest
+
+from daedalus.summary.ledger import Ledger
+from daedalus.summary.reconcile import reconcile
+from daedalus.summary.recording import objects_since, read_recording
+from daedalus.summary.sent import parse_sent
+from daedalus.summary.sequences import check_sequences
+from daedalus_common.config import load_config
+from daedalus_common.stores import LocalDisk
+from front_door.conftest import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+UP = (sys.executable, "-m", "daedalus", "up", "--demo")
+END_SECONDS = 120.0
+START_SECONDS = 90.0
+ENV = {name: value for name, value in os.environ.items() if not name.startswith("DAEDALUS__")}
+
+
+@dataclass
+class Demo:
+    """One `daedalus up --demo` in progress; `said` is its stderr so far."""
+
+    data_dir: Path
+    process: subprocess.Popen[str]
+    said: list[str] = field(default_factory=list)
+
+    def child(self, name: str) -> psutil.Process | None:
+        for child in psutil.Process(self.process.pid).children():
+            if any(word.endswith((f"daedalus_{name}", f"{name}-server")) for word in child.cmdline()):
+                return child
+        return None
+
+    def wait_for(self, text: str) -> None:
+        wait_until(
+            lambda: any(text in line for line in self.said) or self.process.poll() is not None,
+            f"it says {text!r}; it said {self.said}",
+            START_SECONDS,
+        )
+        assert self.process.poll() is None, self.said
+
+    def end(self) -> tuple[int, Any]:
+        """(exit code, the JSON on stdout or None)."""
+        assert self.process.stdout is not None
+        text = self.process.stdout.read()
+        return self.process.wait(END_SECONDS), json.loads(text) if text else None
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Demo]]:
+    """Starts runs, and ends those that a failed test has left."""
+    demos: list[Demo] = []
+
+    def make(data_dir: Path, *arguments: str) -> Demo:
+        process = subprocess.Popen(
+            [*UP, "--json", "--no-display", "--data-dir", str(data_dir), *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV, start_new_session=True,
+        )  # fmt: skip
+        demo = Demo(data_dir, process)
+        assert process.stderr is not None
+        threading.Thread(target=lambda: demo.said.extend(iter(process.stderr.readline, "")), daemon=True).start()
+        demos.append(demo)
+        return demo
+
+    yield make
+    for demo in demos:
+        if demo.process.poll() is None:
+            demo.process.kill()
+        demo.process.communicate()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that has ended."""
+
+    data_dir: Path
+    exit_code: int
+    summary: dict[str, Any]
+    said: str
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """One run of eight seconds, which several tests look at."""
+    data_dir = tmp_path_factory.mktemp("demo") / "data"
+    done = subprocess.run(
+        [*UP, "--duration", "8s", "--data-dir", str(data_dir), "--json"],
+        capture_output=True, text=True, timeout=200, env=ENV,
+    )  # fmt: skip
+    assert done.stdout, done.stderr
+    return Finished(data_dir, done.returncode, json.loads(done.stdout), done.stderr)
+
+
+def test_everything_that_was_sent_is_accounted_for(finished):
+    summary = finished.summary
+    assert (finished.exit_code, summary["result"], summary["problems"]) == (0, "reconciled", []), finished.said
+    assert len(summary["feeds"]) == 9
+    for feed in summary["feeds"]:
+        assert feed["recorded"] > 3, feed
+        assert feed["sent"] <= feed["recorded"] + feed["declared"] + 1  # a book may begin with a snapshot
+    assert summary["gaps"]["count"] == 9  # one per channel and market, where its subscription begins
+    assert (summary["drops"], summary["bad_frames"], summary["dead_letters"]) == (0, 0, 0)
+    assert summary["restarts"] == {}
+    assert 8 <= summary["seconds"] < 15
+    assert json.loads((finished.data_dir / "run" / "summary.json").read_text()) == summary
+
+
+def test_polars_and_duckdb_read_all_layers_with_their_partitions(finished):
+    for table, count in finished.summary["tables"].items():
+        pattern = str(finished.data_dir / table / "**" / "*.parquet")
+        frame = pl.scan_parquet(pattern, hive_partitioning=True).collect()
+        assert frame.height == count["rows"], table
+        assert set(frame["symbol"].unique()) == {"BTC-USDT", "ETH-USDT", "SOL-USDT"}, table
+        query = f"select symbol, count(*) from read_parquet('{pattern}', hive_partitioning=true) group by symbol"
+        rows = duckdb.sql(query).fetchall()
+        assert dict(rows) == dict(frame.group_by("symbol").len().iter_rows()), table
+    layers = {table.split("/")[0] for table in finished.summary["tables"]}
+    assert layers >= {"bronze", "silver", "gold"}
+
+
+def test_silver_prices_are_those_of_the_books(finished):
+    silver = pl.read_parquet(finished.data_dir / "silver" / "orderbook" / "**" / "*.parquet", hive_partitioning=True)
+    assert silver.filter(pl.col("spread") <= 0).height == 0
+    books = pl.read_parquet(
+        finished.data_dir / "bronze" / "ccxt" / "orderbook" / "**" / "*.parquet", hive_partitioning=True
+    )
+    for symbol in ("BTC-USDT", "ETH-USDT", "SOL-USDT"):
+        mids = books.filter(symbol=symbol).select(
+            (pl.col("bid_price").list.first() + pl.col("ask_price").list.first()) / 2
+        )
+        rows = silver.filter(symbol=symbol)["mid_price"]
+        assert len(rows) >= 4
+        assert set(rows) <= set(mids.to_series())
+
+
+def test_no_process_and_no_secret_outlives_the_run(finished):
+    mine = str(finished.data_dir)
+    left = [p.pid for p in psutil.process_iter(["cmdline"]) if mine in " ".join(p.info["cmdline"] or [])]
+    assert left == []
+    run = finished.data_dir / "run"
+    assert run.stat().st_mode & 0o077 == 0
+    password = load_config(run / "daedalus.yaml", {}).redis.password.get_secret_value()
+    assert password
+    for log in (finished.data_dir / "logs").iterdir():
+        assert password not in log.read_text(errors="replace")
+    assert password not in finished.said
+
+
+@pytest.mark.parametrize("table", ["orderbook", "trades", "ticker", "control"])
+@pytest.mark.parametrize("which", [0, -1], ids=["the first", "the last"])
+def test_a_segment_that_is_gone_makes_the_books_not_balance(finished, tmp_path, table, which):
+    shutil.copytree(finished.data_dir / "bronze", tmp_path / "bronze")
+    assert ledger_of(finished, tmp_path).reconciled
+    market = tmp_path / "bronze" / "ccxt" / table / "exchange=binanceus" / "symbol=BTC-USDT"
+    sorted(market.rglob("*.parquet"))[which].unlink()
+    ledger = ledger_of(finished, tmp_path)
+    assert not ledger.reconciled
+    assert [sequence.market.symbol for sequence in ledger.sequences if not sequence.whole] in (["BTC/USDT"], [])
+
+
+def test_a_segment_that_is_there_twice_makes_the_books_not_balance(finished, tmp_path):
+    shutil.copytree(finished.data_dir / "bronze", tmp_path / "bronze")
+    segment = next((tmp_path / "bronze" / "ccxt" / "trades").rglob("*.parquet"))
+    shutil.copy(segment, segment.with_name("segment_20200101T00_99999.parquet"))
+    ledger = ledger_of(finished, tmp_path)
+    assert any(balance.double for balance in ledger.balances)
+    assert any(sequence.double for sequence in ledger.sequences)
+
+
+def ledger_of(finished: Finished, folder: Path) -> Ledger:
+    """The run's ledger, with the Bronze that lies in `folder`."""
+    store = LocalDisk(folder)
+    started = datetime.fromisoformat(finished.summary["started"])
+    markets = load_config(finished.data_dir / "run" / "daedalus.yaml", {}).markets()
+    sent = parse_sent((finished.data_dir / "run" / "ledger.json").read_bytes(), markets)
+    recording = read_recording(store, objects_since(store, ["bronze/"], started), [m.market for m in markets], started)
+    return Ledger(
+        reconcile(sent.feeds, recording.events, recording.gaps),
+        check_sequences({m.market: 0 for m in markets}, recording.seqs, recording.gaps),
+    )
+
+
+def test_ctrl_c_ends_the_run_cleanly(start, tmp_path):
+    demo = start(tmp_path / "data", "--duration", "1h")
+    demo.wait_for("recording")
+    time.sleep(4)
+    demo.process.send_signal(signal.SIGINT)
+    exit_code, summary = demo.end()
+    assert (exit_code, summary["result"]) == (0, "reconciled"), (summary, demo.said)
+    assert summary["seconds"] < 60
+    assert summary["totals"]["recorded"] > 50
+
+
+def test_a_second_ctrl_c_kills_at_once_and_the_next_run_stores_what_was_published(start, tmp_path):
+    demo = start(tmp_path / "data", "--duration", "1h")
+    demo.wait_for("recording")
+    time.sleep(3)
+    children = psutil.Process(demo.process.pid).children()
+    assert len(children) == 5
+    demo.process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    demo.process.send_signal(signal.SIGINT)
+    before = time.monotonic()
+    exit_code, summary = demo.end()
+    assert (exit_code, summary) == (130, None)
+    assert time.monotonic() - before < 8
+    assert not any(child.is_running() and child.status() != "zombie" for child in children)
+    again = start(tmp_path / "data", "--duration", "5s")
+    exit_code, summary = again.end()
+    assert (exit_code, summary["result"]) == (0, "reconciled"), (summary, again.said)
+    assert "takeover" in summary["gaps"]["by_reason"]
+    pattern = tmp_path / "data" / "bronze" / "ccxt" / "*" / "**" / "*.parquet"
+    rows = pl.scan_parquet(pattern, hive_partitioning=True, extra_columns="ignore", missing_columns="insert")
+    seqs = rows.select("symbol", "seq").collect()
+    for (symbol,), frame in seqs.group_by("symbol"):
+        assert sorted(frame["seq"]) == list(range(1, frame.height + 1)), symbol
+
+
+@pytest.mark.parametrize("name", ["writer", "featurizer", "ingestor", "valkey"])
+def test_a_killed_child_is_started_again_and_nothing_is_lost_in_silence(start, tmp_path, name):
+    demo = start(tmp_path / "data", "--duration", "14s")
+    demo.wait_for("recording")
+    time.sleep(4)
+    victim = demo.child(name)
+    assert victim is not None
+    victim.kill()
+    exit_code, summary = demo.end()
+    assert (exit_code, summary["result"]) == (0, "reconciled"), (summary, demo.said)
+    assert summary["restarts"] == {name: 1}
+    assert any(f"{name} ended unasked (killed by SIGKILL)" in line for line in demo.said)
+    if name == "ingestor":
+        assert sum(feed["declared"] for feed in summary["feeds"]) > 0
+
+
+def test_nothing_outlives_a_killed_supervisor_and_the_next_run_goes_on(start, tmp_path):
+    demo = start(tmp_path / "data", "--duration", "1h")
+    demo.wait_for("recording")
+    time.sleep(3)
+    children = psutil.Process(demo.process.pid).children()
+    demo.process.kill()
+    demo.process.wait()
+    wait_until(lambda: not any(c.is_running() and c.status() != "zombie" for c in children), "all are gone", 10)
+    exit_code, summary = start(tmp_path / "data", "--duration", "5s").end()
+    assert (exit_code, summary["result"]) == (0, "reconciled"), summary
+
+
+def test_on_a_terminal_there_is_a_live_display(tmp_path):
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*UP, "--duration", "6s", "--data-dir", str(tmp_path / "data")],
+        stdout=subprocess.PIPE, stderr=theirs, stdin=theirs, text=True,
+        env={**ENV, "TERM": "xterm-256color", "COLUMNS": "130", "LINES": "50"}, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    screen = b""
+    while True:
+        if select.select([ours], [], [], END_SECONDS)[0]:
+            try:
+                screen += os.read(ours, 65_536)
+                continue
+            except OSError:  # the other side is closed: it has ended
+                break
+        process.kill()
+    os.close(ours)
+    assert process.stdout is not None
+    table = process.stdout.read()
+    assert process.wait(END_SECONDS) == 0, screen[-3000:]
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.decode(errors="replace"))
+    assert re.search(r"binanceus:BTC-USDT +[\d,]+ +[\d.]+ +\d+ +\d+ +[\d,.]+ +[\d.]+", text), text[-3000:]
+    assert re.search(r"ingestor +running +\d+ +\d+s +0 +\d+ % +\d+ MiB", text), text[-3000:]
+    assert re.search(r"[1-5]s of 6s +recording", text)
+    assert table.rstrip().endswith("reconciled: yes")
