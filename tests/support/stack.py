@@ -79,9 +79,9 @@ class Simulator:
         self.service = service
         self.url = str(json.loads(service.first_line())["url"])
 
-    def ledger(self) -> Any:
+    def ledger(self, *, ids: bool = True) -> Any:
         """Per symbol and channel: how many frames were sent, and their ids in order."""
-        return self._ask("/control/ledger")
+        return self._ask(f"/control/ledger?ids={ids:d}")
 
     def status(self) -> Any:
         return self._ask("/control/status")

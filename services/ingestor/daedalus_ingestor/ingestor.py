@@ -97,12 +97,13 @@ class Ingestor:
     async def _take(self, lease: Lease) -> None:
         market = lease.market
         await self._log.open_market(market)
-        seq, _ = await self._log.sequence(market)
         recollection = await recall(self._client, market)
         outbox = self._queue.open(lease)
         self._outboxes[market] = outbox
-        self._feeds[market.exchange].add(market, outbox, recollection, Reason.TAKEOVER if seq else Reason.START)
-        log.info("feeding market", market=market.name, epoch=lease.epoch, seq=seq)
+        # The stream may already hold a genesis, so it is the first epoch that tells a beginning.
+        reason = Reason.START if lease.epoch == 1 else Reason.TAKEOVER
+        self._feeds[market.exchange].add(market, outbox, recollection, reason)
+        log.info("feeding market", market=market.name, epoch=lease.epoch)
 
     async def _drop(self, market: Market) -> None:
         """The lease is another's: whatever is queued would be refused."""
