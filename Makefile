@@ -49,7 +49,7 @@ layers: $(STAMP) ## who may import whom
 	$(BIN)/lint-imports
 
 docs: $(STAMP) ## generated documentation is current
-	$(BIN)/python tools/metrics_inventory.py --check docs/metrics.md
+	$(BIN)/python tools/generated_docs.py --check docs
 
 test-fast: $(STAMP) ## the tests that start no whole pipeline
 	$(BIN)/python -m pytest -m "not e2e" $(PYTEST_ARGS)
@@ -60,7 +60,7 @@ bench: $(STAMP) ## measure (BENCH=short for a quick run)
 format: $(STAMP) ## rewrite the code in the project's format, and the generated documentation
 	$(BIN)/ruff check --fix --exit-zero --quiet .
 	$(BIN)/ruff format .
-	$(BIN)/python tools/metrics_inventory.py docs/metrics.md
+	$(BIN)/python tools/generated_docs.py docs
 
 # Not behind the stamp: a pyproject.toml that the old lock no longer fits is the reason to come here.
 lock: | $(BIN)/uv ## resolve requirements.in into requirements.lock (UPGRADE=--upgrade for newer versions)

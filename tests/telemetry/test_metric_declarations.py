@@ -11,7 +11,7 @@ from daedalus_common.telemetry import metrics
 from daedalus_common.telemetry.metrics import MetricDeclaration, inventory_markdown
 
 ROOT = Path(__file__).resolve().parents[2]
-INVENTORY = ROOT / "tools" / "metrics_inventory.py"
+GENERATED_DOCS = ROOT / "tools" / "generated_docs.py"
 
 
 def test_a_declared_metric_counts_and_is_listed() -> None:
@@ -82,17 +82,19 @@ def test_the_inventory_groups_by_service_and_explains_the_labels() -> None:
     assert "`symbol`" not in text
 
 
-def inventory(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(INVENTORY), *arguments]
+def generated_docs(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(GENERATED_DOCS), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_the_script_writes_the_inventory_and_notices_when_it_is_stale(tmp_path: Path) -> None:
-    file = tmp_path / "docs" / "metrics.md"
-    assert inventory(str(file)).returncode == 0
-    assert "`daedalus_" in file.read_text()
-    assert inventory("--check", str(file)).returncode == 0
-    file.write_text(file.read_text() + "x")
-    stale = inventory("--check", str(file))
+def test_the_generated_pages_are_written_and_noticed_when_stale(tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    assert generated_docs(str(folder)).returncode == 0
+    assert "`daedalus_" in (folder / "metrics.md").read_text()
+    page = folder / "features.md"
+    assert "`mlofi`" in page.read_text()
+    assert generated_docs("--check", str(folder)).returncode == 0
+    page.write_text(page.read_text() + "x")
+    stale = generated_docs("--check", str(folder))
     assert stale.returncode == 1
-    assert stale.stderr == f"{file} is out of date: run python tools/metrics_inventory.py {file}\n"
+    assert stale.stderr == f"{page} is out of date: run python tools/generated_docs.py {folder}\n"
