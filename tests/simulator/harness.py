@@ -42,6 +42,14 @@ class Simulator:
             is_json = response.content_type == "application/json"
             return response.status, orjson.loads(body) if is_json else body, dict(response.headers)
 
+    async def reaches(self, wanted: Callable[[Any], bool], seconds: float = 30) -> None:
+        """Wait until the simulator's status is as wanted."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while not wanted(status := await self.get("/control/status")):
+            assert loop.time() < deadline, status
+            await asyncio.sleep(0.05)
+
     async def control(self, action: str, body: object = None, expect: int = 200) -> Any:
         async with self.session.post(f"{self.url}/control/{action}", data=orjson.dumps(body)) as response:
             answer = orjson.loads(await response.read())

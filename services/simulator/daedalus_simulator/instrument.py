@@ -5,10 +5,10 @@ import re
 import zlib
 from dataclasses import dataclass
 
-QUOTES = ("FDUSD", "USDT", "USDC", "TUSD", "BUSD", "USD", "EUR", "GBP", "TRY", "BRL", "BTC", "ETH", "BNB")
+QUOTES = ("FDUSD", "USDT", "USDC", "USD", "EUR", "GBP", "TRY", "BRL", "BTC", "ETH", "BNB")
 """Quote assets by which an id such as ``BTCUSDT`` is split; an earlier one wins over its own suffix."""
 
-_DOLLARS = {"USD", "USDT", "USDC", "BUSD", "TUSD", "FDUSD", "DAI"}
+_DOLLARS = {"USD", "USDT", "USDC", "FDUSD", "DAI"}
 _DOLLAR_VALUES = {
     "BTC": 60_000.0,
     "ETH": 2_600.0,

@@ -120,7 +120,7 @@ class ReplaySource:
         tells when it is done, so the tape gives it ``settle_seconds``."""
         tape = self._tapes[instrument_id]
         now = self._clock.monotonic()
-        if self._settings.speed is None or tape.hold_until > now:
+        if tape.hold_until > now:
             tape.hold_until = now + self._settings.settle_seconds
         self._changed.set()
 

@@ -172,14 +172,16 @@ def _levels(message: dict[str, object], key: str) -> Levels:
     levels = message.get(key)
     if not isinstance(levels, list):
         raise ValueError(f"{key} must be a list of [price, size]")
-    for level in levels:
-        if not (isinstance(level, list) and len(level) == 2 and _is_number(level[0]) and _is_number(level[1])):
-            raise ValueError(f"{key} must be a list of [price, size], found {level!r}")
+    try:
+        texts = [text for price, size in levels for text in (price, size)]
+        plain = not texts or "".join(texts).replace(".", "").isdigit()
+        # All at once: a look at each text by itself took a fifth of the time of reading a recording.
+        numbers = [float(text) for text in texts] if plain else None
+    except (TypeError, ValueError):
+        numbers = None
+    if numbers is None:
+        raise ValueError(f"{key} must be a list of [price, size], both as texts of digits")
     return levels
-
-
-def _is_number(text: object) -> bool:
-    return isinstance(text, str) and text.replace(".", "", 1).isdigit()
 
 
 @contextlib.contextmanager

@@ -15,6 +15,8 @@ _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS")
 _INVALID_REQUEST = 2
 _INVALID_JSON = 3
 _MAX_MESSAGE_BYTES = 1 << 20
+_GOODBYE_SECONDS = 1.0
+"""How long a connection that we close waits for the client to close it too."""
 
 RequestId = int | str | None
 
@@ -75,7 +77,9 @@ class Websocket:
         """Serve one client until either side closes."""
         # ccxt offers permessage-deflate; as the real exchange, this one does not take it up. Pongs are handled
         # here (no autoping), because they show that a client lives.
-        socket = web.WebSocketResponse(compress=False, autoping=False, max_msg_size=_MAX_MESSAGE_BYTES)
+        socket = web.WebSocketResponse(
+            compress=False, autoping=False, timeout=_GOODBYE_SECONDS, max_msg_size=_MAX_MESSAGE_BYTES
+        )
         await socket.prepare(request)
         connection = Connection(socket, request, self.clock)
         self.exchange.connect(connection)

@@ -31,7 +31,7 @@ def tape_lines(symbol="BTCUSDT", start_ns=START_NS, updates=200, gap_ns=SECOND_N
     """A snapshot (100) inside the third update, then updates of one id, with a trade after each."""
     name = symbol.lower()
     lines = [
-        line(start_ns - 3, f"{name}@depth@100ms", depth(symbol, 91, 95)),
+        line(start_ns - 3, f"{name}@depth@100ms", depth(symbol, 91, 95, asks=[["101.00000000", "9.00000000"]])),
         line(start_ns - 2, f"{name}@depth@100ms", depth(symbol, 96, 102, bids=[["99.00000000", "1.50000000"]])),
         b"%d %s\n" % (start_ns - 1, orjson.dumps(snapshot(100))),
     ]
@@ -111,6 +111,8 @@ async def test_a_later_snapshot_is_the_book_rebuilt_from_the_tape(tape):
     assert later["lastUpdateId"] == 302
     # 1.5 is of the update that straddles the snapshot and was sent before it.
     assert later["bids"] == [["99.00000000", "1.50000000"], ["98.50000000", "200.00000000"]]
+    # 9 is of an update that the snapshot already contains.
+    assert later["asks"] == [["101.00000000", "3.00000000"]]
 
 
 async def test_only_what_is_subscribed_is_sent_and_counted(tape):
@@ -176,8 +178,7 @@ async def test_without_a_clock_the_tape_halts_while_nobody_is_subscribed(tmp_pat
     async with simulator("--replay", tape, "--speed", "max", "--snapshot-wait-seconds", "0.2") as sim:
         async with sim.websocket("btcusdt@depth@100ms") as socket:
             await frames(socket, 10)
-        while (await sim.get("/control/status"))["connections"]["open"]:
-            await asyncio.sleep(0.01)
+        await sim.reaches(lambda status: status["connections"]["open"] == 0)
         before = await sim.get("/control/status")
         await asyncio.sleep(0.3)
         after = await sim.get("/control/status")
@@ -191,32 +192,35 @@ async def test_without_a_clock_the_tape_halts_while_nobody_is_subscribed(tmp_pat
 
 
 async def test_without_a_clock_the_tape_goes_no_faster_than_the_client_reads(tmp_path):
-    padding = [[f"{50 + i / 100:.8f}", "1.00000000"] for i in range(40)]
-    lines = [line(START_NS + i, "btcusdt@depth@100ms", depth("BTCUSDT", i, i, bids=padding)) for i in range(1, 20_000)]
-    tape = write(tmp_path / "tape", lines)
-    async with simulator("--replay", tape, "--speed", "max") as sim, sim.websocket("btcusdt@depth@100ms") as socket:
-        await asyncio.sleep(1.5)
+    padding = "x" * 20_000
+    tickers = [{"e": "24hrTicker", "E": i, "s": "BTCUSDT", "padding": padding} for i in range(1500)]
+    tape = write(tmp_path / "tape", [line(START_NS + i, "btcusdt@ticker", data) for i, data in enumerate(tickers)])
+    arguments = ("--replay", tape, "--speed", "max", "--start-grace-ms", "0")
+    async with simulator(*arguments) as sim, sim.websocket("btcusdt@ticker") as socket:
+        await asyncio.sleep(1)
         halted = (await sim.get("/control/status"))["symbols"]["BTC/USDT"]["lines"]
         await asyncio.sleep(0.5)
-        # 27 MB of frames do not fit into the sockets' buffers.
-        assert (await sim.get("/control/status"))["symbols"]["BTC/USDT"]["lines"] == halted < 19_999
-        assert len(await frames(socket, 19_999)) == 19_999
+        # 30 MB of frames do not fit into the sockets' buffers.
+        assert (await sim.get("/control/status"))["symbols"]["BTC/USDT"]["lines"] == halted < 1500
+        assert [frame["E"] for frame in await frames(socket, 1500)] == list(range(1500))
 
 
 async def test_a_resynchronising_client_is_not_flooded(tmp_path):
-    tape = write(tmp_path / "tape", tape_lines(updates=3000))
+    tape = write(tmp_path / "tape", tape_lines(updates=20_000))
     async with simulator("--replay", tape, "--speed", "max") as sim, sim.websocket("btcusdt@depth@100ms") as socket:
         await sim.depth("BTCUSDT")
-        await sim.fault("skip", symbol="BTC/USDT", count=5)
-        received = await frames(socket, 50)
+        await frames(socket, 50)
         await socket.send_json({"method": "SUBSCRIBE", "params": ["btcusdt@depth@100ms"], "id": 2})
-        while "result" not in (frame := await next_json(socket)):
-            received.append(frame)
+        while "result" not in await next_json(socket):
+            pass
         while not await silent_for(socket, 0.3):
             pass
         client = ClientBook(await sim.depth("BTCUSDT"))
-        if client.last_id < 3102:
-            assert client.apply(await next_json(socket))
+        assert 152 < client.last_id < 20_102
+        assert await silent_for(socket, 0.3)
+        following = await next_json(socket)
+        assert following["U"] == client.last_id + 1
+        assert client.apply(following)
 
 
 async def test_pause_holds_the_tape_and_resume_goes_on(tape):
@@ -295,11 +299,12 @@ def recorded(path, lines=None):
             yield orjson.loads(text[text.index(b" ") + 1 :])
 
 
-async def test_a_real_recording_rebuilds_every_recorded_top(shared_data):
-    folder = shared_data / "binance_spot_2024-08"
-    files = [folder / f"btcusdt_2024080{day}.gz" for day in (8, 9)]
-    expected = [m["data"]["u"] for file in files for m in recorded(file) if "depth" in m.get("stream", "")]
-    arguments = ("--replay", *map(str, files), "--speed", "max", "--await-subscriptions", "2")
+async def test_a_real_recording_rebuilds_every_recorded_top(shared_data, tmp_path):
+    original = shared_data / "binance_spot_2024-08" / "btcusdt_20240808.gz"
+    with gzip.open(original) as file:
+        files = [write(tmp_path / name, itertools.islice(file, 8000)) for name in ("one", "two")]
+    expected = [m["data"]["u"] for m in recorded(original, 16_000) if "depth" in m.get("stream", "")]
+    arguments = ("--replay", *files, "--speed", "max", "--await-subscriptions", "2")
     async with simulator(*arguments) as sim, sim.websocket("btcusdt@depth@100ms", "btcusdt@bookTicker") as socket:
         client = ClientBook(await sim.depth("BTCUSDT"))
         touches, tops, seen = {}, {}, []
@@ -314,7 +319,7 @@ async def test_a_real_recording_rebuilds_every_recorded_top(shared_data):
         ledger = await sim.channel("BTC/USDT", "depth")
     assert seen == expected == [last for _, last in ledger["ids"]]
     common = touches.keys() & tops.keys()
-    assert len(common) > 1000
+    assert len(common) > 200
     assert {u: tops[u] for u in common} == {u: touches[u] for u in common}
 
 
@@ -342,8 +347,7 @@ async def test_a_real_recording_reaches_a_ccxt_client_whole(shared_data, tmp_pat
 
         exchange.handle_order_book_message = applied
         watchers = [asyncio.create_task(watch(exchange, symbol)) for symbol in sent]
-        while not (await sim.get("/control/status"))["done"]:
-            await asyncio.sleep(0.05)
+        await sim.reaches(lambda status: status["done"])
         await asyncio.sleep(0.5)
         for watcher in watchers:
             watcher.cancel()
@@ -370,11 +374,10 @@ async def test_a_stalled_client_holds_a_tape_without_a_clock(tape):
 
 
 async def test_the_server_says_goodbye_to_its_clients(tape):
-    async with simulator("--replay", tape) as sim:
-        socket = await sim.session.ws_connect(f"{sim.ws_url}/stream/ws/0")
-        closing = asyncio.create_task(socket.receive())
-        await asyncio.sleep(0.1)
-        session = sim.session
-    message = await closing
+    async with aiohttp.ClientSession() as session:
+        async with simulator("--replay", tape) as sim:
+            socket = await session.ws_connect(f"{sim.ws_url}/stream/ws/0")
+            closing = asyncio.create_task(socket.receive())
+            await asyncio.sleep(0.1)
+        message = await closing
     assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, aiohttp.WSCloseCode.GOING_AWAY)
-    assert session.closed

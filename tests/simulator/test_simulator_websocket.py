@@ -109,11 +109,7 @@ async def test_a_client_that_answers_no_ping_is_cut_off_and_a_lively_one_is_not(
         url = f"{sim.ws_url}/stream/ws/0"
         async with sim.session.ws_connect(url) as lively, sim.session.ws_connect(url, autoping=False):
             reading = asyncio.create_task(lively.receive())
-            for _ in range(100):
-                if (await sim.get("/control/status"))["connections"]["open"] == 1:
-                    break
-                await asyncio.sleep(0.1)
-            assert (await sim.get("/control/status"))["connections"]["open"] == 1
+            await sim.reaches(lambda status: status["connections"]["open"] == 1, seconds=10)
             assert not reading.done()
             reading.cancel()
 

@@ -107,6 +107,13 @@ async def test_what_is_generated_during_a_stall_is_never_sent(sim):
     assert ledger["generated"] >= ledger["sent"] + 50
 
 
+async def test_a_stall_of_one_symbol_leaves_the_others_alone(sim):
+    async with sim.websocket("btcusdt@trade", "ethusdt@trade") as socket:
+        assert (await sim.fault("stall", symbol="BTC/USDT", seconds=60))["connections"] == 1
+        received = await frames(socket, 40)
+    assert {frame["s"] for frame in received[-20:]} == {"ETHUSDT"}
+
+
 async def test_a_wholly_stalled_connection_stays_open_and_gets_no_reply(sim):
     async with sim.websocket("btcusdt@trade") as socket:
         await sim.fault("stall", seconds=1)
