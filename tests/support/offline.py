@@ -54,10 +54,10 @@ def recorded_events(data_dir: Path, market: str) -> Events:
     parts = []
     for name, frame in tables.items():
         if name == "control":
-            kind = frame["kind"].cast(pl.String).replace_strict(control_kinds, return_dtype=pl.UInt8)
+            of_frame = frame["kind"].cast(pl.String).replace_strict(control_kinds, return_dtype=pl.UInt8)
         else:
-            kind = pl.Series(np.full(frame.height, kinds[name], dtype=np.uint8))
-        parts.append(frame.select(*PLACE).with_columns(kind.alias("kind"), row=pl.int_range(frame.height)))
+            of_frame = pl.Series(np.full(frame.height, kinds[name], dtype=np.uint8))
+        parts.append(frame.select(*PLACE).with_columns(of_frame.alias("kind"), row=pl.int_range(frame.height)))
     order = pl.concat(parts).sort("generation", "stream_ms", "stream_seq")
     kind = order["kind"].to_numpy()
     row = order["row"].to_numpy()
@@ -81,10 +81,13 @@ def _books(frame: pl.DataFrame | None, position: Matrix) -> Books:
         empty, none = np.empty((0, 0)), np.empty(0, dtype=np.int64)
         return Books(none, empty, empty, empty, empty, none, none)
     return Books(
-        position,
-        *(_padded(frame[name]) for name in ("bid_price", "bid_size", "ask_price", "ask_size")),
-        frame["bid_price"].list.len().cast(pl.Int64).to_numpy(),
-        frame["ask_price"].list.len().cast(pl.Int64).to_numpy(),
+        position=position,
+        bid_price=_padded(frame["bid_price"]),
+        bid_size=_padded(frame["bid_size"]),
+        ask_price=_padded(frame["ask_price"]),
+        ask_size=_padded(frame["ask_size"]),
+        bid_levels=frame["bid_price"].list.len().cast(pl.Int64).to_numpy(),
+        ask_levels=frame["ask_price"].list.len().cast(pl.Int64).to_numpy(),
     )
 
 
@@ -109,7 +112,7 @@ def assert_silver_and_gold_follow_from_bronze(data_dir: Path, market: str) -> in
     _assert_equal(orderbook, *expected["orderbook"])
     if "bars" in expected:
         timestamp, values, names = expected["bars"]
-        order = np.lexsort((timestamp, values[:, names.index("bar_duration_sec")]))
+        order = np.lexsort((np.array(timestamp), values[:, names.index("bar_duration_sec")]))
         _assert_equal(bars(data_dir, market), [timestamp[i] for i in order], values[order], names)
     return orderbook.height
 

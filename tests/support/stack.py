@@ -42,6 +42,11 @@ class Service:
     def running(self) -> bool:
         return self._popen.poll() is None
 
+    @property
+    def started(self) -> bool:
+        """Whether it said so in its log: from then on it stops cleanly when asked."""
+        return " started " in self.log.read_text(errors="replace")
+
     def first_line(self) -> str:
         """The first line of its standard output."""
         assert self._popen.stdout is not None
@@ -150,6 +155,7 @@ class Stack:
             self._wait_for_silence()
         for name in ("ingestor", "featurizer", "writer"):
             for service in [service for service in self._services if service.name == name and service.running]:
+                self.wait_until(lambda service=service: service.started, f"{name} starts")  # type: ignore[misc]
                 code = service.stop()
                 assert code == 0, f"{name} ended with {code}\n{self.logs()}"
 
