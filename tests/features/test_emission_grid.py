@@ -4,7 +4,7 @@ import pytest
 
 from daedalus_features import FeatureParams, advance
 from features.reference import Event
-from features.sequences import SMALL, START, at, columns, orderbook, quote, trade
+from features.sequences import SMALL, START, as_dicts, at, columns, gathered, in_chunks, orderbook, quote, trade
 
 
 def seconds(rows: list[dict]) -> list[float]:
@@ -97,9 +97,10 @@ def test_the_grid_is_anchored_at_the_epoch_for_any_interval():
 
 
 def test_a_timestamp_that_runs_backward_counts_as_the_latest_before_it():
-    events = [quote(at(5), 1, 2), quote(at(3), 3, 4), Event("heartbeat", at(6))]
-    (row,) = orderbook(events)
-    assert (row["timestamp"], row["mid_price"]) == (at(6), 3.5)
+    whole = columns([quote(at(5), 1, 2), quote(at(3), 3, 4), Event("heartbeat", at(6))], SMALL)
+    for cuts in ([], [1], [2], [3]):
+        (row,) = as_dicts(gathered(in_chunks(whole, cuts))["orderbook"])
+        assert (row["timestamp"], row["mid_price"], row["snapshot_count"]) == (at(6), 3.5, 2)
 
 
 def test_an_interval_of_a_tenth_of_a_second_gives_ten_rows_a_second():

@@ -27,7 +27,7 @@ DEEP = FeatureParams(
 @pytest.mark.parametrize("params", [SMALL, DEEP, FeatureParams()], ids=["small", "deep", "default"])
 @pytest.mark.parametrize("seed", range(4))
 def test_rows_and_bars_agree_on_a_generated_market(seed, params):
-    events = market(seed, 900)
+    events = market(seed, 800)
     expected = run(events, params)
     step = advance(None, columns(events, params))
     assert len(expected.rows) > 100
@@ -50,7 +50,7 @@ def test_they_agree_without_gaps_or_bad_books_where_all_shortcuts_apply():
 
 
 @given(sequences())
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_they_agree_on_any_sequence(events):
     step = advance(None, columns(events, SMALL))
     expected = run(events, SMALL)

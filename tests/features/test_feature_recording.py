@@ -17,16 +17,20 @@ def recording(shared_data) -> list[Event]:
     books = pq.read_table(
         folder / "lobdeep_btc_spot_2026-02-16_04.parquet",
         columns=["ts_ms", "bids_px", "bids_qty", "asks_px", "asks_qty"],
-    )
+    ).slice(0, BOOKS)
     trades = pq.read_table(folder / "trades_btc_spot_2026-02-16_04.parquet", columns=["ts_ms", "price", "qty", "side"])
+
+    def top_levels(name: str) -> list[list[float]]:
+        every = books[name].combine_chunks().flatten().to_numpy()
+        return every.reshape(len(books), -1)[:, :LEVELS].tolist()
+
+    sides = [
+        [tuple(zip(price, size, strict=True)) for price, size in zip(*map(top_levels, names), strict=True)]
+        for names in (("bids_px", "bids_qty"), ("asks_px", "asks_qty"))
+    ]
     events = [
-        Event(
-            "book",
-            book["ts_ms"] * 1_000_000,
-            tuple(zip(book["bids_px"][:LEVELS], book["bids_qty"][:LEVELS], strict=True)),
-            tuple(zip(book["asks_px"][:LEVELS], book["asks_qty"][:LEVELS], strict=True)),
-        )
-        for book in books.slice(0, BOOKS).to_pylist()
+        Event("book", ts * 1_000_000, bids, asks)
+        for ts, bids, asks in zip(books["ts_ms"].to_pylist(), *sides, strict=True)
     ]
     end = events[-1].ts
     for place, trade in enumerate(trades.slice(0, TRADES).to_pylist()):

@@ -91,6 +91,13 @@ def test_a_genesis_forgets_trades_gaps_and_the_row_before():
     assert (row["gap"], row["trade_count"], row["buy_volume"], row["mid_velocity"]) == (0, 1, 0, None)
 
 
+@pytest.mark.parametrize("earlier", [(), ((0, SMALL),)])
+def test_time_does_not_run_backward_over_a_genesis(earlier):
+    events = [quote(at(5), 1, 2), quote(at(3), 3, 4), Event("heartbeat", at(4)), Event("heartbeat", at(6))]
+    (row,) = as_dicts(gathered([advance(None, with_geneses(events, *earlier, (1, SMALL)))])["orderbook"])
+    assert (row["timestamp"], row["mid_price"]) == (at(6), 3.5)
+
+
 def test_the_rows_to_append_to_the_ring_are_those_since_the_last_genesis():
     events = [quote(at(i), 1 + i, 2 + i) for i in range(9)]
     step = advance(None, with_geneses(events, (0, SMALL), (5, SMALL)))

@@ -41,4 +41,4 @@ def _line(entry: Entry) -> str:
 def column_span(columns: tuple[Column, ...]) -> str:
     """The columns' names in code style, the middle of a long list left out."""
     names = [f"`{column.name}`" for column in columns]
-    return ", ".join(names) if len(names) <= 5 else f"{names[0]} … {names[-1]}"
+    return ", ".join(names) if len(names) <= 10 else f"{names[0]} … {names[-1]}"

@@ -5,7 +5,7 @@ import numpy as np
 from daedalus_features.arrays import EPSILON, FloatArray, IntArray, einsum
 from daedalus_features.inputs import BookUpdates, RowSteps, TradeFlow, VolumeBuckets
 from daedalus_features.registry import feature
-from daedalus_features.windows import RowWindows
+from daedalus_features.windows import RowWindows, for_each_row
 
 KYLE_PAIRS = 10
 REGIME_ROWS = 30
@@ -89,11 +89,11 @@ def _slopes(numbers: FloatArray, length: IntArray) -> FloatArray:
         paired &= np.repeat(enough, length)
         numbers, pairs = numbers[:, paired], pairs[enough]
         begin = np.cumsum(pairs) - pairs
-    flow, _, volume = numbers
-    span = np.maximum.reduceat(flow, begin) - np.minimum.reduceat(flow, begin)
-    varies = span > EPSILON * np.maximum.reduceat(volume, begin)
+    highest = np.maximum.reduceat(numbers, begin, axis=1)
+    span = highest[0] - np.minimum.reduceat(numbers[0], begin)
+    varies = span > EPSILON * highest[2]
     mean = np.add.reduceat(numbers[:2], begin, axis=1) / pairs
-    centred = numbers[:2] - np.repeat(mean, pairs, axis=1)
+    centred = numbers[:2] - for_each_row(mean, pairs)
     variance, covariance = np.add.reduceat(centred[0] * centred, begin, axis=1)
     slopes[enough] = np.where(varies, covariance / variance, np.nan)
     return slopes
@@ -136,7 +136,7 @@ def spread_regime(rows: RowWindows) -> FloatArray:
     bracket = REGIME_BRACKET * rows.current("spread")
     below = np.empty(rows.new)
     for some, (spread,), length in rows.gathered(("spread",), rows.params.regime_window):
-        narrower = spread < np.repeat(bracket[some], length)
+        narrower = spread < for_each_row(bracket[some], length)
         below[some] = np.add.reduceat(narrower, np.cumsum(length) - length, dtype=np.int64)
     count = rows.length(rows.params.regime_window)
     share = below / count

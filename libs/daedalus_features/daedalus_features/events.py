@@ -52,6 +52,8 @@ class Books:
 
     def top(self, levels: int) -> "Books":
         """The first `levels` levels of each side."""
+        if self.bid_price.shape[1] <= levels and self.ask_price.shape[1] <= levels:
+            return self
         return Books(
             self.position,
             self.bid_price[:, :levels],

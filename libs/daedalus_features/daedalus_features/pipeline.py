@@ -79,7 +79,8 @@ def advance(state: MarketState | None, events: Events) -> Advance:
                 invalid.update(faults)
                 appended += len(given[0]) if given and given[0].table.name == "orderbook" else 0
             if genesis is not None:
-                state, appended = _start(genesis, int(part.ts[-1]), state), 0
+                ts = int(part.ts.max()) if state is None else state.ts
+                state, appended = _start(genesis, ts), 0
             begin = end
     history = History.empty() if state is None else _history(state)
     return Advance(tuple(rows), state, _newest_records(history, appended), dict(invalid), ignored)
@@ -131,10 +132,10 @@ def _parameters(genesis_id: str, document: bytes) -> FeatureParams:
         raise SchemaError(f"genesis {genesis_id}: {error}") from error
 
 
-def _start(genesis: Genesis, ts: int, before: MarketState | None) -> MarketState:
+def _start(genesis: Genesis, ts: int) -> MarketState:
     params = _parameters(genesis.id, genesis.params_json)
     states = tuple(transform.initial() for transform in transforms(params))
-    return MarketState(params, genesis.id, ts if before is None else max(ts, before.ts), states)
+    return MarketState(params, genesis.id, ts, states)
 
 
 def _step(state: MarketState, events: Events) -> tuple[MarketState, list[Rows], dict[str, int]]:

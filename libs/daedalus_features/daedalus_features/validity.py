@@ -51,12 +51,12 @@ def invalid_books(books: Books) -> npt.NDArray[np.uint8]:
 def _all_valid(books: Books) -> bool:
     """Whether every book is full to the last column and valid, which reading each number once can show.
 
-    In a strictly sorted side only the first and the last price can leave the range, and no NaN is sorted.
+    In a strictly sorted side only the first and the last price can leave the range, and no NaN, as stands for an
+    absent level, is sorted or within it.
     """
-    depth = books.bid_price.shape[1], books.ask_price.shape[1]
-    if not all(depth) or books.bid_levels.min() < depth[0] or books.ask_levels.min() < depth[1]:
-        return False
     bid, ask = books.bid_price, books.ask_price
+    if not (bid.shape[1] and ask.shape[1]):
+        return False
     every, least, most = np.logical_and.reduce, np.minimum.reduce, np.maximum.reduce
     return bool(
         every(bid[:, 1:] < bid[:, :-1], axis=None)

@@ -84,6 +84,11 @@ def ragged(start: IntArray, length: IntArray) -> slice | IntArray:
     return index
 
 
+def for_each_row(numbers: FloatArray, length: IntArray) -> FloatArray:
+    """One number per window, (..., windows), beside each of the window's rows, (..., sum of lengths) or alike."""
+    return numbers if len(length) == 1 else np.repeat(numbers, length, axis=-1)
+
+
 class Rolling:
     """Over each of the rolling windows, (windows, r) each, in the order of the parameters.
 
@@ -99,9 +104,13 @@ class Rolling:
         for some, numbers, length in windows.gathered(_ROLLING, nested[0]):
             every[:, :, some] = _merged(numbers, length, windows.nested_starts(some))
         order = [nested.index(seconds) for seconds in windows.params.rolling_windows]
-        self.rows, self.relative_spread, self.ofi, self.returns, self.mean, self.squares = (
-            numbers[order] for numbers in every
-        )
+        every = every[:, order]
+        self.rows: FloatArray = every[0]
+        self.relative_spread: FloatArray = every[1]
+        self.ofi: FloatArray = every[2]
+        self.returns: FloatArray = every[3]
+        self.mean: FloatArray = every[4]
+        self.squares: FloatArray = every[5]
 
 
 def _merged(numbers: FloatArray, length: IntArray, start: IntArray) -> FloatArray:
