@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from features.reference_bars import bars_of
+from features.reference_numbers import Cell, Number, Row, exact, minus, over, total, total_of
+
 EPSILON = 2.0**-30
 BANDS = ((0, 5), (5, 10), (10, 25), (25, 50), (50, 100))
 REGIMES = ("tight", "normal", "wide")
@@ -25,54 +28,6 @@ class Event(NamedTuple):
     price: float = math.nan
     amount: float = math.nan
     side: int = 0
-
-
-class Number(NamedTuple):
-    value: float
-    scale: float
-
-
-Cell = Number | None
-
-
-def exact(value: float) -> Number:
-    return Number(value, 0.0)
-
-
-def total(terms: list[float]) -> Number:
-    return Number(math.fsum(terms), math.fsum(abs(term) for term in terms))
-
-
-def total_of(terms: list[Number]) -> Number:
-    return Number(math.fsum(term.value for term in terms), math.fsum(max(abs(t.value), t.scale) for t in terms))
-
-
-def minus(a: Cell, b: Cell) -> Cell:
-    if a is None or b is None:
-        return None
-    return Number(a.value - b.value, max(abs(a.value), a.scale) + max(abs(b.value), b.scale))
-
-
-def over(a: Cell, b: Number) -> Cell:
-    """a/b, null for a null a or a zero b; the room of the denominator counts in proportion to it."""
-    if a is None or b.value == 0:
-        return None
-    value = a.value / b.value
-    return Number(value, a.scale / abs(b.value) + abs(value) * b.scale / abs(b.value))
-
-
-def agree(found: float, expected: Cell) -> bool:
-    """Whether a column's value (NaN for null) agrees with the reference."""
-    if expected is None or math.isnan(found):
-        return expected is None and math.isnan(found)
-    x, y = found, expected.value
-    return math.isfinite(x) and abs(x - y) <= 1e-9 * max(abs(x), abs(y)) + 1e-12 * expected.scale
-
-
-@dataclass
-class Row:
-    timestamp: int
-    cells: dict[str, Cell]
 
 
 @dataclass
@@ -417,60 +372,6 @@ def structural(book: Book, params: Any) -> dict[str, Cell]:
         "amihud_like": over(exact(book.relative_spread), total([p * q for p, q in near])),
     }
     return cells
-
-
-def bars_of(rows: list[Row], durations: tuple[int, ...]) -> list[Row]:
-    """The time bars that rows complete, in order of stamp and duration."""
-    bars = []
-    for order, duration in enumerate(durations):
-        step = duration * 1_000_000_000
-        groups: dict[int, list[tuple[Row, Row | None]]] = {}
-        for before, row in zip([None, *rows], rows, strict=False):
-            groups.setdefault(-(-row.timestamp // step) * step, []).append((row, before))
-        for stamp, group in groups.items():
-            if rows[-1].timestamp >= stamp:
-                bars.append((stamp, order, Row(stamp, bar_cells(group, duration))))
-    return [bar for _, _, bar in sorted(bars, key=lambda item: item[:2])]
-
-
-def known(row: Row, name: str) -> Number:
-    """A cell that is never null."""
-    cell = row.cells[name]
-    assert cell is not None
-    return cell
-
-
-def bar_cells(group: list[tuple[Row, Row | None]], duration: int) -> dict[str, Cell]:
-    def column(name: str) -> list[Number]:
-        return [known(row, name) for row, _ in group]
-
-    def mean(name: str) -> Cell:
-        return over(total_of(column(name)), exact(len(group)))
-
-    mids = [number.value for number in column("mid_price")]
-    squares = [
-        math.log(known(row, "mid_price").value / known(before, "mid_price").value) ** 2
-        for row, before in group
-        if before is not None and not known(row, "gap").value
-    ]
-    variance = total(squares) if squares else None
-    return {
-        "open": exact(mids[0]),
-        "high": exact(max(mids)),
-        "low": exact(min(mids)),
-        "close": exact(mids[-1]),
-        "mean_spread": mean("spread"),
-        "mean_relative_spread": mean("relative_spread"),
-        "mean_l1_imbalance": mean("imbalance_L1"),
-        "mean_total_imbalance": mean("total_imbalance"),
-        "sum_ofi": total_of(column("ofi")),
-        "sum_mlofi": total_of(column("mlofi")),
-        "realized_variance": variance,
-        "daily_vol_ann": None if variance is None else exact(math.sqrt(variance.value * (86400 / duration) * 365)),
-        "snapshot_count": total_of(column("snapshot_count")),
-        "row_count": exact(len(group)),
-        "bar_duration_sec": exact(duration),
-    }
 
 
 def run(events: list[Event], params: Any) -> Output:
