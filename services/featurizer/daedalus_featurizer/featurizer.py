@@ -13,12 +13,13 @@ from redis.exceptions import RedisError
 
 from daedalus_common.broker import keys
 from daedalus_common.broker.errors import Conflict, Fenced
-from daedalus_common.broker.lease_keeper import LeaseKeeper
+from daedalus_common.broker.lease_keeper import LeaseKeeper, keep_leases
 from daedalus_common.broker.market_log import MarketLog, Place
 from daedalus_common.entries import encode
 from daedalus_common.events import Genesis
 from daedalus_common.leases import Lease
 from daedalus_common.markets import Market
+from daedalus_common.service import pause
 from daedalus_common.telemetry import Health
 from daedalus_features import SchemaError
 from daedalus_featurizer import metrics
@@ -56,29 +57,36 @@ class Featurizer:
         self._refused: dict[Market, int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`; then what the streams still hold is processed, committed, and the leases are given back."""
-        renewal = asyncio.create_task(self._renew_leases(stop))
+        """Until `stop`; then what the streams hold by then is processed, committed, and the leases are given back."""
+        finished = asyncio.Event()
+        # Not until `stop`: the last steps need the leases too.
+        renewal = asyncio.create_task(keep_leases(self._keeper, self._settings.lease_renew, self._give, finished))
         try:
             while not stop.is_set():
-                self._health.beat()
-                await self._tolerant_turn()
-                await asyncio.sleep(self._settings.poll.total_seconds())
+                if renewal.done():
+                    renewal.result()  # without it every market would quietly go to others
+                more = await self._tolerant_turn()
+                await pause(stop, 0 if more else self._settings.poll.total_seconds())
+            await self._finish()
         finally:
+            finished.set()
             await renewal
-        await self._finish()
+        await self._leave()
 
-    async def _tolerant_turn(self) -> None:
+    async def _tolerant_turn(self) -> bool:
         try:
-            await self.turn()
+            more = await self.turn()
             self._health.mark_ready("redis")
+            return more
         except RedisError as error:
             # Steps are safe to repeat, so the same ones are tried again with the next turn.
             self._health.mark_unready("redis", f"a command failed: {error}")
             log.warning("redis does not answer", error=str(error))
             await asyncio.sleep(RETRY_SECONDS)
+            return False
 
-    async def turn(self, *, commit_all: bool = False) -> int:
-        """One read of all owned markets and every step that is due; returns the number of entries read.
+    async def turn(self, *, commit_all: bool = False) -> bool:
+        """One read of all owned markets and every step that is due; True if a market has more to read at once.
 
         Raises redis errors; nothing is lost by them.
         """
@@ -97,7 +105,7 @@ class Featurizer:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        return sum(len(entries) for entries in replies)
+        return any(len(entries) == count for entries in replies)
 
     async def _take_steps(self, work: MarketWork, commit_all: bool) -> None:
         limit = 0.0 if commit_all else self._settings.commit_after.total_seconds()
@@ -140,19 +148,9 @@ class Featurizer:
 
     # leases
 
-    async def _renew_leases(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            try:
-                for market in await self._keeper.renew():
-                    self._works.pop(market, None)
-                    await self._keeper.give(market)
-                self._health.mark_ready("leases")
-            except RedisError as error:
-                self._health.mark_unready("leases", f"cannot renew: {error}")
-            try:
-                await asyncio.wait_for(stop.wait(), self._settings.lease_renew.total_seconds())
-            except TimeoutError:
-                continue
+    async def _give(self, market: Market) -> None:
+        self._works.pop(market, None)
+        await self._keeper.give(market)
 
     async def _follow_leases(self) -> None:
         held = dict(self._keeper.held)
@@ -200,6 +198,11 @@ class Featurizer:
         try:
             while await self.turn(commit_all=True):
                 self._health.beat()
-            await self._keeper.leave()
         except RedisError as error:
             log.warning("stopped without a last commit; the next owner goes on from the last one", error=str(error))
+
+    async def _leave(self) -> None:
+        try:
+            await self._keeper.leave()
+        except RedisError as error:
+            log.warning("leases not given back; they run out by themselves", error=str(error))
