@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import numpy as np
 import pytest
 from redis.asyncio import Redis
@@ -10,13 +11,14 @@ from redis.asyncio import Redis
 from daedalus_common.batches import decode_batch
 from daedalus_common.broker import keys
 from daedalus_common.broker.market_log import BEGINNING, MarketLog
+from daedalus_common.entries import encode
 from daedalus_common.events import Book, Genesis
 from daedalus_common.markets import Market
 from daedalus_common.rows import RowSchema, schema_id, unpack_rows
 from daedalus_features import FeatureParams, advance
 from daedalus_featurizer.decoding import events_of
 from daedalus_featurizer.row_schemas import row_schema
-from support.market_events import market_events, payloads
+from support.market_events import START, market_events, payloads
 
 BTC = Market("binanceus", "BTC/USDT")
 Rows = dict[tuple[str, str], tuple[list[int], np.ndarray]]
@@ -139,6 +141,22 @@ async def test_a_state_of_an_unknown_schema_is_refused_and_left_alone(
         assert keeper.held
     assert await client.hget(keys.state(BTC), "hot") == b"of another version"
     assert (await market_log.cursor(BTC, keys.RAW, "featurizer")).id == BEGINNING
+
+
+async def test_a_genesis_of_an_unknown_version_stops_its_market_and_no_other(
+    market_log: MarketLog, publish: Publish, replicas
+) -> None:
+    other = Market("binanceus", "ETH/USDT")
+    async with replicas.running(params={BTC: PARAMS, other: PARAMS}) as (_, health):
+        await replicas.caught_up()
+        cursor = await market_log.cursor(BTC, keys.RAW, "featurizer")
+        await publish([(START, encode(Genesis(START, "of-tomorrow", b'{"not": "known"}')))])
+        async with asyncio.timeout(10):
+            while "state of binanceus:BTC-USDT" not in health.readiness().problems:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert "of-tomorrow" in health.readiness().problems["state of binanceus:BTC-USDT"]
+        await replicas.caught_up(other)
+    assert await market_log.cursor(BTC, keys.RAW, "featurizer") == msgspec.structs.replace(cursor, lag=1)
 
 
 async def test_two_featurizers_own_every_market_once_and_a_crashed_ones_markets_move(client: Redis, replicas) -> None:

@@ -90,6 +90,7 @@ class Featurizer:
 
         Raises redis errors; nothing is lost by them.
         """
+        self._health.beat()
         await self._follow_leases()
         works = list(self._works.values())
         hungry = [work for work in works if work.waiting < self._settings.max_entries]
@@ -122,6 +123,8 @@ class Featurizer:
             metrics.CONFLICTS.inc()
             log.warning("cursor moved, reading the state again", market=work.lease.market.name, reason=str(conflict))
             self._works.pop(work.lease.market, None)
+        except SchemaError as error:
+            self._refuse(work.lease, error)
 
     def _next_step(self, work: MarketWork, commit_after: float) -> StepTaken | None:
         with metrics.STEP_SECONDS.time():
@@ -175,10 +178,7 @@ class Featurizer:
             self._works[market] = MarketWork(lease, params, cursor.id, state)
             self._health.mark_ready(f"state of {market.name}")
         except SchemaError as error:
-            # Refused, never guessed: the market stays as it is until someone decides.
-            self._refused[market] = lease.epoch
-            self._health.mark_unready(f"state of {market.name}", str(error))
-            log.error("state refused", market=market.name, reason=str(error), key=keys.state(market))
+            self._refuse(lease, error)
         except Fenced:
             self._forget(market)
 
@@ -189,6 +189,14 @@ class Featurizer:
         await self._log.add_genesis(lease, genesis.id, genesis.capture_ts, encode(genesis), schemas)
         metrics.GENESES.labels(exchange=lease.market.exchange, symbol=lease.market.symbol).inc()
         log.info("features begin anew", market=lease.market.name, genesis=genesis.id)
+
+    def _refuse(self, lease: Lease, error: SchemaError) -> None:
+        """Refused, never guessed: the market stays as it is until someone decides."""
+        market = lease.market
+        self._works.pop(market, None)
+        self._refused[market] = lease.epoch
+        self._health.mark_unready(f"state of {market.name}", str(error))
+        log.error("state refused", market=market.name, reason=str(error), key=keys.state(market))
 
     def _forget(self, market: Market) -> None:
         self._works.pop(market, None)
