@@ -4,6 +4,7 @@ import contextlib
 import math
 import struct
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -86,6 +87,10 @@ def test_a_book_level_of_three_values_is_refused() -> None:
         (entry(encode(Heartbeat(2**63))), "capture_ts"),
         (entry(encode_book(2**62, None, None, [], [])), "capture_ts"),
         (entry(b"\x03\x01\xff\xff"), "gap"),
+        (entry(b"\x03\x01" + msgspec.msgpack.encode([T, "orderbook", "x", None, None, 2**64 - 1])), "gap: Expected"),
+        (entry(b"\x04\x01\x92" + msgspec.msgpack.encode(T) + b"\x91" * 100_000 + b"\xc0"), "recursion"),
+        (entry(encode(EVENTS[0]), id_=b"9223372036854775808-0"), "id 9223372036854775808-0 is out of range"),
+        (entry(encode(EVENTS[0]), id_=b"1-9223372036854775808"), "is out of range"),
         (entry(encode(EVENTS[0]), s=b"one"), "whole number"),
         (entry(encode(EVENTS[0]), s=b"0"), "out of range"),
         (entry(encode(EVENTS[0]), t=b"-5"), "out of range"),

@@ -121,9 +121,7 @@ def step(from_id: str, to_id: str, n: int, hot: bytes = b"hot", keep: int = 3) -
     return Step(from_id, to_id, n, hot, [b"h%d" % n], keep, rows)
 
 
-async def test_a_step_adds_rows_state_and_cursor_together_and_once(
-    market_log: MarketLog, lease_of: LeaseOf
-) -> None:
+async def test_a_step_adds_rows_state_and_cursor_together_and_once(market_log: MarketLog, lease_of: LeaseOf) -> None:
     publisher, lease = await lease_of(Role.INGESTOR), await lease_of(Role.FEATURIZER)
     await market_log.publish(publisher, 1, events(*range(1, 11)))
     ids = await ids_of(market_log)
@@ -151,9 +149,7 @@ async def test_the_history_keeps_only_its_newest_rows(market_log: MarketLog, lea
     assert (await market_log.stored_state(BTC)).history == ()
 
 
-async def test_a_step_from_another_cursor_or_owner_changes_nothing(
-    market_log: MarketLog, lease_of: LeaseOf
-) -> None:
+async def test_a_step_from_another_cursor_or_owner_changes_nothing(market_log: MarketLog, lease_of: LeaseOf) -> None:
     publisher, lease = await lease_of(Role.INGESTOR), await lease_of(Role.FEATURIZER, "a")
     await market_log.publish(publisher, 1, events(*range(1, 11)))
     ids = await ids_of(market_log)
@@ -196,6 +192,16 @@ async def test_a_plan_is_committed_before_and_removed_after_and_both_can_be_repe
     assert await market_log.counters(BTC) == {"bronze/ccxt/control": "19700101T00 1"}
 
 
+async def test_a_long_run_is_read_whole_and_in_order(market_log: MarketLog, lease_of: LeaseOf) -> None:
+    publisher = await lease_of(Role.INGESTOR)
+    for first in range(1, 2501, 500):
+        await market_log.publish(publisher, first, events(*range(first, first + 500)))
+    ids = await ids_of(market_log)
+    for start, end in ((0, 2499), (1, 1000), (0, 999), (700, 700)):
+        run = await market_log.read_run(BTC, keys.RAW, ids[start], ids[end])
+        assert [id_.decode() for id_, _ in run] == ids[start : end + 1]
+
+
 async def test_a_dead_letter_is_kept_once_with_its_reason(
     client: Redis, market_log: MarketLog, lease_of: LeaseOf
 ) -> None:
@@ -206,7 +212,9 @@ async def test_a_dead_letter_is_kept_once_with_its_reason(
     await market_log.commit_plan(lease, mine)
     for _ in range(2):
         await market_log.advance(lease, mine, mine, [DeadLetter(id_, "not ours", {"x": "y"})])
-    [(_, letter)] = await client.xrange(keys.dead_letters(BTC))
+    letters = await client.xrange(keys.dead_letters(BTC))
+    assert letters is not None
+    [(_, letter)] = letters
     assert letter == {b"stream": b"raw", b"id": id_.encode(), b"reason": b"not ours", b"fields": b'{"x":"y"}'}
 
 

@@ -50,9 +50,7 @@ def test_destinations_follow_the_layout() -> None:
     assert bronze_destination("ccxt", "trades", BTC, HOUR_14) == Destination(
         "bronze/ccxt/trades", f"{market}/{day}/hour=14", stamp
     )
-    assert silver_destination("orderbook", BTC, HOUR_14) == Destination(
-        "silver/orderbook", f"{market}/{day}", stamp
-    )
+    assert silver_destination("orderbook", BTC, HOUR_14) == Destination("silver/orderbook", f"{market}/{day}", stamp)
     assert gold_destination("bars", 60, BTC, HOUR_14) == Destination(
         "gold/bars", f"duration=60/{market}/year=2026/month=2", stamp
     )

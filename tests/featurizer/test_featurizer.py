@@ -173,9 +173,7 @@ async def test_two_featurizers_own_every_market_once_and_a_crashed_ones_markets_
         assert {len(b.held), len(c.held)} == {2, 3}
 
 
-async def test_a_zombie_changes_nothing_after_a_take_over(
-    market_log: MarketLog, publish: Publish, replicas
-) -> None:
+async def test_a_zombie_changes_nothing_after_a_take_over(market_log: MarketLog, publish: Publish, replicas) -> None:
     zombie, zombies_keeper, _ = replicas.make("zombie", {BTC: PARAMS})
     await zombies_keeper.renew()
     await zombie.turn()

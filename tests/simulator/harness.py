@@ -102,7 +102,8 @@ async def simulator(*arguments: str) -> AsyncIterator[Simulator]:
     stop = asyncio.Event()
     settings = parse_arguments(["--port", "0", *arguments])
     serving = asyncio.create_task(serve(settings, ready.set_result, stop))
-    await asyncio.wait([serving, ready], return_when=asyncio.FIRST_COMPLETED)
+    either: list[asyncio.Future[object]] = [serving, ready]  # type: ignore[list-item]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         await serving
     try:

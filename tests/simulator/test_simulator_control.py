@@ -1,6 +1,7 @@
 """The control endpoints: faults, pausing, stopping, and a ledger that says what was sent."""
 
 import asyncio
+from typing import Any
 
 import orjson
 import pytest
@@ -215,7 +216,7 @@ def test_a_ledger_forgets_the_oldest_ids_and_says_so():
     ledger = ChannelLedger("trade", limit=10)
     for i in range(100):
         ledger.add(Frame("trade", i, i, b""))
-    listed = ledger.as_json(since=0)
+    listed: dict[str, Any] = ledger.as_json(since=0)
     assert listed["sent"] == 100
     assert listed["ids"] == list(range(listed["first"], 100))
     assert 10 <= len(listed["ids"]) <= 15

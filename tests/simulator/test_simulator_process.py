@@ -27,6 +27,7 @@ async def test_it_says_where_it_is_and_ends_cleanly_when_told(tmp_path, number):
     port_file = tmp_path / "port"
     command = (sys.executable, "-m", "daedalus_simulator", "--port", "0", "--port-file", str(port_file), "--seed", "5")
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
     ready = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
     await until(port_file.exists)
     port = int(port_file.read_text())

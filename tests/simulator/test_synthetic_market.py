@@ -3,6 +3,7 @@
 import statistics
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import orjson
 import pytest
@@ -19,7 +20,7 @@ from simulator.harness import ClientBook
 BTC = parse_symbol("BTC/USDT")
 
 
-def market(seed: int = 0, symbol: str = "BTC/USDT", **settings: float) -> SyntheticMarket:
+def market(seed: int = 0, symbol: str = "BTC/USDT", **settings: Any) -> SyntheticMarket:
     instrument = parse_symbol(symbol)
     return SyntheticMarket(instrument, market_generator(seed, instrument), MarketSettings(**settings))
 
@@ -118,7 +119,7 @@ def test_book_ticker_names_the_top_at_its_update_id():
 
 def test_ticker_times_grow_even_when_the_clock_stands_still():
     running = market()
-    frames = [frame for _ in range(500) for frame in running.step(1_700_000_000_000, ("ticker",))]
+    frames = [frame for _ in range(500) for frame in running.step(1_700_000_000_000, ["ticker"])]
     assert [frame.first_id for frame in frames] == [1_700_000_000_000 + second for second in range(5)]
 
 

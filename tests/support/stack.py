@@ -1,7 +1,9 @@
 """The real processes of a pipeline, started one by one: Valkey, the simulator, the services.
 
-    with Stack(folder, config) as stack:
-        stack.start("writer"); stack.start("featurizer"); stack.simulate("--seed", "1"); stack.start("ingestor")
+with Stack(folder, config) as stack:
+    stack.start("writer")
+    stack.simulate("--seed", "1")
+    stack.start("ingestor")
 """
 
 import copy

@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 from uuid import uuid4
 
 import yaml
@@ -105,6 +106,19 @@ async def reading_has_begun() -> bool:
 async def is_owned(client: Redis, market: Market) -> bool:
     """Some writer holds the lease."""
     return bool(await client.hget(keys.lease(market, Role.WRITER), "token"))
+
+
+async def entries_in(client: Redis, key: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """All entries of a stream, as redis-py gives them."""
+    return cast(list[tuple[bytes, dict[bytes, bytes]]], await client.xrange(key))
+
+
+async def until_written(
+    task: asyncio.Task[None], market_log: MarketLog, market: Market, streams: Sequence[str] = ("raw",)
+) -> None:
+    """Waits until the writer has nothing left of these streams."""
+    for stream in streams:
+        await until(partial(all_written, market_log, market, stream), task)
 
 
 async def all_written(market_log: MarketLog, market: Market, stream: str = "raw") -> bool:

@@ -189,21 +189,27 @@ def _books(payloads: Sequence[bytes], position: Int64s, capture_ts: Int64s) -> B
 
 
 def _levels(books: Sequence[bytes], n_bids: Int64s, n_asks: Int64s) -> tuple[Float64s, Float64s]:
+    shape = n_bids << 16 | n_asks
+    if len(books) and (shape == shape[0]).all():
+        # Nearly always: all books have both sides at full depth.
+        return _levels_of_shape(books, int(n_bids[0]), int(n_asks[0]))
     bids = np.full((len(books), int(n_bids.max(initial=0)), 2), np.nan)
     asks = np.full((len(books), int(n_asks.max(initial=0)), 2), np.nan)
-    # One pass per distinct shape; nearly always there is a single one (both sides at full depth).
-    shape = n_bids << 16 | n_asks
     order = np.argsort(shape, kind="stable")
     for _, group in groupby(order.tolist(), key=shape.__getitem__):
         members = list(group)
         here_bids, here_asks = int(n_bids[members[0]]), int(n_asks[members[0]])
-        here: list[int] | slice = slice(None) if len(members) == len(books) else members
-        # Whole payloads: their header is as long as two levels.
-        flat = np.frombuffer(b"".join([books[i] for i in members]), dtype="<f8")
-        levels = flat.reshape(len(members), HEADER.size // 16 + here_bids + here_asks, 2)[:, HEADER.size // 16 :]
-        bids[here, :here_bids] = levels[:, :here_bids]
-        asks[here, :here_asks] = levels[:, here_bids:]
+        of_shape = _levels_of_shape([books[i] for i in members], here_bids, here_asks)
+        bids[members, :here_bids], asks[members, :here_asks] = of_shape
     return bids, asks
+
+
+def _levels_of_shape(books: Sequence[bytes], n_bids: int, n_asks: int) -> tuple[Float64s, Float64s]:
+    # Whole payloads are joined, their header is as long as two levels; a bytearray, so that the arrays can be written.
+    flat = np.frombuffer(bytearray().join(books), dtype="<f8")
+    start = HEADER.size // 16
+    levels = flat.reshape(len(books), start + n_bids + n_asks, 2)
+    return levels[:, start : start + n_bids], levels[:, start + n_bids :]
 
 
 def _trades(payloads: Sequence[bytes], position: Int64s, capture_ts: Int64s) -> TradeColumns:

@@ -23,7 +23,7 @@ NONE: Final = -(2**63)
 """Stands for "no exchange_ts" and "no nonce" in the header."""
 
 HEADER: Final = struct.Struct("<BBHHHqqq")
-"""kind, version, bid levels (trade: side + 1), ask levels (trade: bytes of the id), 0, capture_ts, exchange_ts, nonce."""
+"""kind, version, bid levels (trade: side + 1), ask levels (trade: id bytes), 0, capture_ts, exchange_ts, nonce."""
 
 _PREFIX: Final = struct.Struct("<BB")
 _COUNTS_AND_TIME: Final = struct.Struct("<HHHq")
@@ -35,6 +35,7 @@ _PACKED_KINDS: Final = {Ticker: Kind.TICKER, Gap: Kind.GAP, Heartbeat: Kind.HEAR
 _TYPE_OF_KIND: Final = {kind: type_ for type_, kind in _PACKED_KINDS.items()}
 _DECODERS: Final = {kind: msgspec.msgpack.Decoder(type_) for kind, type_ in _TYPE_OF_KIND.items()}
 _ENCODER: Final = msgspec.msgpack.Encoder()
+
 
 class ForeignEntry(ValueError):
     """The bytes are no event of ours; the text says why."""

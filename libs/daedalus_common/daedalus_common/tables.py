@@ -21,7 +21,7 @@ ColumnType = Literal[
 
 Encoding = Literal["plain", "delta", "dictionary"]
 """Plain for floats, also in lists: zstd finds the previous row in it, which splitting the bytes or a dictionary hides
-(docs/adr/0002). Delta for what grows by little, dictionary for few values."""
+(docs/adr/0007). Delta for what grows by little, dictionary for few values."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,8 +86,13 @@ class LeaseKeeper:
     async def _see(self, market: Market) -> Claim:
         owner, epoch = await self._scripts.call("see_lease", [keys.lease(market, self._role)], [])
         name = owner.decode()
-        # Our name without our token is a former self that died: its markets are free for us.
-        return Claim("" if name == self._name and market not in self.held else name, int(epoch))
+        if market in self.held:
+            # It ran out while this round was slow, and nobody took it: taking it anew would fence ourselves.
+            name = name or self._name
+        elif name == self._name:
+            # Our name without our token is a former self that died: its markets are free for us.
+            name = ""
+        return Claim(name, int(epoch))
 
     async def _alive(self) -> list[str]:
         names = await self._scripts.call("replicas", [keys.replicas(self._role)], [self._name, self._ttl_ms, 0])

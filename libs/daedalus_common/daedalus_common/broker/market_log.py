@@ -125,11 +125,12 @@ class MarketLog:
         """`read` of many streams in one round trip; the replies are in the order of `places`."""
         async with self._client.pipeline(transaction=False) as pipe:
             for place in places:
-                pipe.xrange(keys.stream(place.market, place.stream), f"({place.after}", "+", place.count)  # type: ignore[unused-awaitable]
+                stream = keys.stream(place.market, place.stream)
+                pipe.xrange(stream, f"({place.after}", "+", place.count)  # type: ignore[unused-awaitable]
             return cast(list[list[RawEntry]], await pipe.execute())
 
     async def read_run(self, market: Market, stream: str, first: str, last: str) -> list[RawEntry]:
-        """All entries from `first` to `last`, both included; asked for in pieces, so that no reply blocks the server."""
+        """All entries from `first` to `last`, both included; in pieces, so that no reply blocks the server."""
         entries = reply = await self._range(market, stream, first, last, _RUN_REPLY)
         while len(reply) == _RUN_REPLY:
             reply = await self._range(market, stream, f"({reply[-1][0].decode()}", last, _RUN_REPLY)
