@@ -141,26 +141,27 @@ def test_a_run_in_which_nothing_was_sent_is_not_reconciled():
     [
         ("4 5 6", (), (), True),
         ("6 4 5", (), (), True),
-        ("", (), (), True),
+        ("", ((4, 6),), (), False),
         ("5 6", ((4, 4),), (), False),
-        ("4 7 9", ((5, 6), (8, 8)), (), False),
+        ("4 5", ((6, 6),), (), False),
+        ("4 6", ((5, 5),), (), False),
         ("4 5 5 6", (), (5,), False),
     ],
 )
 def test_a_sequence_has_no_hole_and_no_double(seqs, holes, double, whole):
-    found = check_sequence(BTC, 4, map(int, seqs.split()), ())
+    found = check_sequence(BTC, 4, 6, map(int, seqs.split()), ())
     assert (found.holes, found.double, found.whole) == (holes, double, whole)
 
 
 def test_numbers_that_the_server_lost_may_be_missing_when_a_gap_declares_so_many():
     lost = DeclaredGap((0, 5, 0), "control", "server_lost", lost=2)
     other = DeclaredGap((0, 6, 0), "trades", "overflow", lost=100)
-    assert check_sequence(BTC, 1, [1, 4], [lost, other]).whole
-    assert not check_sequence(BTC, 1, [1, 5], [lost, other]).whole
+    assert check_sequence(BTC, 1, 4, [1, 4], [lost, other]).whole
+    assert not check_sequence(BTC, 1, 5, [1, 5], [lost, other]).whole
 
 
-def test_a_market_of_which_nothing_was_recorded_has_an_empty_sequence():
-    (found,) = check_sequences({BTC: 7}, {}, {})
+def test_a_market_in_which_nothing_happened_has_an_empty_sequence():
+    (found,) = check_sequences({BTC: 7}, {BTC: 7}, {}, {})
     assert (found.first, found.last, found.whole) == (8, 7, True)
 
 

@@ -63,7 +63,7 @@ def test_a_configuration_keeps_its_stores_unless_a_data_directory_is_given(tmp_p
     moved = effective_config(read_settings(wishes(tmp_path, FILE, data_dir=tmp_path / "d"), {}), None, None).storage
     assert moved.ingestion_storage.base_dir == tmp_path / "d"
     assert moved.etl_storage_output.backend == "s3"
-    assert moved.etl_storage_output.s3.bucket == "lake"
+    assert moved.etl_storage_output.s3 == kept.etl_storage_output.s3
 
 
 def test_logs_and_run_files_lie_beside_the_stored_data(tmp_path):

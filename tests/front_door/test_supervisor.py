@@ -99,6 +99,7 @@ async def test_a_child_that_fails_at_every_start_is_given_up_with_its_last_words
         async with asyncio.timeout(15):
             await watched.supervisor.failed.wait()
         failure = watched.supervisor.failure
+        assert failure is not None
         assert (failure.service, failure.exit_code, failure.last_lines) == ("broken", 1, ("no such port",))
         assert watched.status("broken").state is State.FAILED
         assert watched.status("broken").restarts == 2
@@ -110,6 +111,7 @@ async def test_a_wrong_configuration_is_given_up_at_once(script):
         async with asyncio.timeout(15):
             await watched.supervisor.failed.wait()
         assert watched.status("misled").restarts == 0
+        assert watched.supervisor.failure is not None
         assert watched.supervisor.failure.last_lines == ("unknown key",)
 
 

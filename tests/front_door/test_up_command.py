@@ -8,8 +8,7 @@ import sys
 
 import pytest
 import redis
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from daedalus.cli.main import app
 from daedalus.embedded.layout import DataDir

@@ -24,10 +24,11 @@ import pytest
 
 from daedalus.summary.ledger import Ledger
 from daedalus.summary.reconcile import reconcile
-from daedalus.summary.recording import objects_since, read_recording
+from daedalus.summary.recording import Recording, objects_since, read_recording
 from daedalus.summary.sent import parse_sent
 from daedalus.summary.sequences import check_sequences
 from daedalus_common.config import load_config
+from daedalus_common.markets import Market
 from daedalus_common.stores import LocalDisk
 from front_door.conftest import wait_until
 
@@ -49,7 +50,7 @@ class Demo:
 
     def child(self, name: str) -> psutil.Process | None:
         for child in psutil.Process(self.process.pid).children():
-            if any(word.endswith((f"daedalus_{name}", f"{name}-server")) for word in child.cmdline()):
+            if re.search(rf"daedalus_{name}\b|/{name}-server\b", " ".join(child.cmdline())):
                 return child
         return None
 
@@ -80,7 +81,8 @@ def start() -> Iterator[Callable[..., Demo]]:
         )  # fmt: skip
         demo = Demo(data_dir, process)
         assert process.stderr is not None
-        threading.Thread(target=lambda: demo.said.extend(iter(process.stderr.readline, "")), daemon=True).start()
+        lines = iter(process.stderr.readline, "")
+        threading.Thread(target=demo.said.extend, args=(lines,), daemon=True).start()
         demos.append(demo)
         return demo
 
@@ -134,8 +136,9 @@ def test_polars_and_duckdb_read_all_layers_with_their_partitions(finished):
         assert frame.height == count["rows"], table
         assert set(frame["symbol"].unique()) == {"BTC-USDT", "ETH-USDT", "SOL-USDT"}, table
         query = f"select symbol, count(*) from read_parquet('{pattern}', hive_partitioning=true) group by symbol"
-        rows = duckdb.sql(query).fetchall()
-        assert dict(rows) == dict(frame.group_by("symbol").len().iter_rows()), table
+        relation = duckdb.sql(query)
+        assert relation is not None
+        assert dict(relation.fetchall()) == dict(frame.group_by("symbol").len().iter_rows()), table
     layers = {table.split("/")[0] for table in finished.summary["tables"]}
     assert layers >= {"bronze", "silver", "gold"}
 
@@ -177,7 +180,7 @@ def test_a_segment_that_is_gone_makes_the_books_not_balance(finished, tmp_path, 
     sorted(market.rglob("*.parquet"))[which].unlink()
     ledger = ledger_of(finished, tmp_path)
     assert not ledger.reconciled
-    assert [sequence.market.symbol for sequence in ledger.sequences if not sequence.whole] in (["BTC/USDT"], [])
+    assert [sequence.market.symbol for sequence in ledger.sequences if not sequence.whole] == ["BTC/USDT"]
 
 
 def test_a_segment_that_is_there_twice_makes_the_books_not_balance(finished, tmp_path):
@@ -189,16 +192,31 @@ def test_a_segment_that_is_there_twice_makes_the_books_not_balance(finished, tmp
     assert any(sequence.double for sequence in ledger.sequences)
 
 
-def ledger_of(finished: Finished, folder: Path) -> Ledger:
-    """The run's ledger, with the Bronze that lies in `folder`."""
+def test_a_segment_that_is_cut_off_makes_the_books_not_balance(finished, tmp_path):
+    shutil.copytree(finished.data_dir / "bronze", tmp_path / "bronze")
+    segment = next((tmp_path / "bronze" / "ccxt" / "trades").rglob("*.parquet"))
+    os.truncate(segment, segment.stat().st_size // 2)
+    recording = recording_of(finished, tmp_path)
+    assert [str(segment.relative_to(tmp_path)) in text for text in recording.unreadable] == [True]
+    assert not ledger_of(finished, tmp_path).reconciled
+
+
+def recording_of(finished: Finished, folder: Path) -> Recording:
     store = LocalDisk(folder)
     started = datetime.fromisoformat(finished.summary["started"])
     markets = load_config(finished.data_dir / "run" / "daedalus.yaml", {}).markets()
+    return read_recording(store, objects_since(store, ["bronze/"], started), [m.market for m in markets], started)
+
+
+def ledger_of(finished: Finished, folder: Path) -> Ledger:
+    """The run's ledger, with the Bronze that lies in `folder`."""
+    markets = load_config(finished.data_dir / "run" / "daedalus.yaml", {}).markets()
     sent = parse_sent((finished.data_dir / "run" / "ledger.json").read_bytes(), markets)
-    recording = read_recording(store, objects_since(store, ["bronze/"], started), [m.market for m in markets], started)
+    ends = {Market(s["exchange"], s["symbol"]): s["last"] for s in finished.summary["sequences"]}
+    recording = recording_of(finished, folder)
     return Ledger(
         reconcile(sent.feeds, recording.events, recording.gaps),
-        check_sequences({m.market: 0 for m in markets}, recording.seqs, recording.gaps),
+        check_sequences({}, ends, recording.seqs, recording.gaps),
     )
 
 
@@ -213,8 +231,20 @@ def test_ctrl_c_ends_the_run_cleanly(start, tmp_path):
     assert summary["totals"]["recorded"] > 50
 
 
-def test_a_second_ctrl_c_kills_at_once_and_the_next_run_stores_what_was_published(start, tmp_path):
-    demo = start(tmp_path / "data", "--duration", "1h")
+@pytest.fixture
+def without_trades(tmp_path: Path) -> tuple[str, str]:
+    """For runs one after another: each simulated exchange begins its trade ids anew, and a trade whose id is recorded
+    already is rightly passed over."""
+    config = tmp_path / "demo.yaml"
+    config.write_text(
+        "ccxt: {exchanges: {binanceus: {channels: {watchOrderBook: [BTC/USDT, ETH/USDT], watchTicker: [BTC/USDT]}}}}\n"
+        "features: {bar_durations: [5, 60]}\n"
+    )
+    return "--config", str(config)
+
+
+def test_a_second_ctrl_c_kills_at_once_and_the_next_run_stores_what_was_published(start, tmp_path, without_trades):
+    demo = start(tmp_path / "data", "--duration", "1h", *without_trades)
     demo.wait_for("recording")
     time.sleep(3)
     children = psutil.Process(demo.process.pid).children()
@@ -227,7 +257,7 @@ def test_a_second_ctrl_c_kills_at_once_and_the_next_run_stores_what_was_publishe
     assert (exit_code, summary) == (130, None)
     assert time.monotonic() - before < 8
     assert not any(child.is_running() and child.status() != "zombie" for child in children)
-    again = start(tmp_path / "data", "--duration", "5s")
+    again = start(tmp_path / "data", "--duration", "5s", *without_trades)
     exit_code, summary = again.end()
     assert (exit_code, summary["result"]) == (0, "reconciled"), (summary, again.said)
     assert "takeover" in summary["gaps"]["by_reason"]
@@ -254,15 +284,15 @@ def test_a_killed_child_is_started_again_and_nothing_is_lost_in_silence(start, t
         assert sum(feed["declared"] for feed in summary["feeds"]) > 0
 
 
-def test_nothing_outlives_a_killed_supervisor_and_the_next_run_goes_on(start, tmp_path):
-    demo = start(tmp_path / "data", "--duration", "1h")
+def test_nothing_outlives_a_killed_supervisor_and_the_next_run_goes_on(start, tmp_path, without_trades):
+    demo = start(tmp_path / "data", "--duration", "1h", *without_trades)
     demo.wait_for("recording")
     time.sleep(3)
     children = psutil.Process(demo.process.pid).children()
     demo.process.kill()
     demo.process.wait()
     wait_until(lambda: not any(c.is_running() and c.status() != "zombie" for c in children), "all are gone", 10)
-    exit_code, summary = start(tmp_path / "data", "--duration", "5s").end()
+    exit_code, summary = start(tmp_path / "data", "--duration", "5s", *without_trades).end()
     assert (exit_code, summary["result"]) == (0, "reconciled"), summary
 
 
@@ -284,11 +314,60 @@ def test_on_a_terminal_there_is_a_live_display(tmp_path):
                 break
         process.kill()
     os.close(ours)
-    assert process.stdout is not None
-    table = process.stdout.read()
-    assert process.wait(END_SECONDS) == 0, screen[-3000:]
+    table, _ = process.communicate(timeout=END_SECONDS)
+    assert process.returncode == 0, screen[-3000:]
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.decode(errors="replace"))
     assert re.search(r"binanceus:BTC-USDT +[\d,]+ +[\d.]+ +\d+ +\d+ +[\d,.]+ +[\d.]+", text), text[-3000:]
     assert re.search(r"ingestor +running +\d+ +\d+s +0 +\d+ % +\d+ MiB", text), text[-3000:]
     assert re.search(r"[1-5]s of 6s +recording", text)
     assert table.rstrip().endswith("reconciled: yes")
+
+
+LIVE = """
+ccxt: {{exchanges: {{binanceus: {{api_url: "{url}", channels: {{watchTrades: [BTC/USDT], watchTicker: [BTC/USDT]}}}}}}}}
+storage: {{ingestion_storage: {{base_dir: "{bronze}"}}, etl_storage_output: {{base_dir: "{rest}"}}}}
+"""
+
+
+@pytest.fixture
+def exchange_url(tmp_path: Path) -> Iterator[str]:
+    """A simulated exchange that stands for a real one: the run knows nothing of its ledger."""
+    port_file = tmp_path / "port"
+    command = [sys.executable, "-m", "daedalus_simulator", "--port", "0", "--port-file", str(port_file)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(port_file.exists, "the exchange listens", START_SECONDS)
+        yield f"http://127.0.0.1:{port_file.read_text().strip()}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def up(config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "daedalus", "up", "--config", str(config), "--json", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, env=ENV)
+
+
+def test_a_live_run_records_with_the_configured_stores_and_server(tmp_path, exchange_url, redis_url):
+    config = tmp_path / "daedalus.yaml"
+    config.write_text(LIVE.format(url=exchange_url, bronze=tmp_path / "store", rest=tmp_path / "other"))
+    done = up(config, "--duration", "6s", "--redis", redis_url)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["result"], summary["reconciled"], summary["feeds"]) == ("recorded", None, [])
+    assert summary["tables"]["bronze/ccxt/trades"]["rows"] > 5
+    assert summary["gaps"]["count"] == 2
+    trades = tmp_path / "store" / "bronze" / "ccxt" / "trades" / "**" / "*.parquet"
+    assert pl.read_parquet(trades, hive_partitioning=True).height == summary["tables"]["bronze/ccxt/trades"]["rows"]
+    assert not (tmp_path / "store" / "logs" / "valkey.log").exists()
+
+
+def test_a_service_that_cannot_start_ends_the_run_with_its_last_words(tmp_path, exchange_url):
+    (tmp_path / "file").write_text("")
+    config = tmp_path / "daedalus.yaml"
+    config.write_text(LIVE.format(url=exchange_url, bronze=tmp_path / "store", rest=tmp_path / "file"))
+    done = up(config, "--duration", "1h")
+    assert done.returncode == 1
+    assert "the writer failed 3 times in a row while starting (exit code 1)" in done.stderr
+    assert f"local disk {tmp_path / 'file'}" in done.stderr
+    assert "storage.etl_storage_output" in done.stderr

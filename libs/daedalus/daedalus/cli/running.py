@@ -6,8 +6,9 @@ import random
 import secrets
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 
@@ -63,7 +64,11 @@ async def _run(parts: Parts, manner: Manner, errors: Console) -> Outcome | None:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks us to outlive the terminal
             loop.add_signal_handler(number, on_signal)
 
+    log = parts.surroundings.layout.log("daedalus")
+
     def notify(notice: Notice) -> None:
+        with suppress(OSError), log.open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {notice.service} {notice.text}\n")
         if not manner.display:
             errors.print(f"{notice.service} {notice.text}", soft_wrap=True, highlight=False, markup=False)
 
@@ -75,7 +80,9 @@ async def _run(parts: Parts, manner: Manner, errors: Console) -> Outcome | None:
         return None
     finally:
         screen.cancel()
-        await asyncio.gather(screen, return_exceptions=True)
+        (end,) = await asyncio.gather(screen, return_exceptions=True)
+        if isinstance(end, Exception):
+            errors.print(f"the display failed: {end!r}", highlight=False, markup=False)
 
 
 def _conclude(outcome: Outcome, parts: Parts, demo: bool, manner: Manner, errors: Console) -> int:

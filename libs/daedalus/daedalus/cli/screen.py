@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from datetime import timedelta
 
 from rich.console import Console
 from rich.live import Live
@@ -9,9 +10,11 @@ from rich.live import Live
 from daedalus.display.render import plain_line, render
 from daedalus.embedded.session import Session
 
-_LIVE_SECONDS = 0.5
-_PLAIN_SECONDS = 5.0
+_LIVE_SECONDS = 1.0
 _PHASE_SECONDS = 0.2
+_OFTEN = timedelta(seconds=5)
+_SELDOM = timedelta(minutes=1)
+"""After the first minute: a run of months should not fill a journal."""
 
 
 async def show_live(session: Session, console: Console) -> None:
@@ -23,11 +26,13 @@ async def show_live(session: Session, console: Console) -> None:
 
 
 async def show_lines(session: Session, console: Console) -> None:
-    """Until cancelled: a line every few seconds, and one when the phase changes."""
+    """Until cancelled: a line every few seconds, later every minute, and one when the phase changes."""
     phase, due = "", 0.0
+    now = asyncio.get_running_loop().time
     while True:
-        if session.phase != phase or asyncio.get_running_loop().time() >= due:
+        if session.phase != phase or now() >= due:
             snapshot = await session.snapshot()
             console.print(plain_line(snapshot), soft_wrap=True, highlight=False, markup=False)
-            phase, due = snapshot.phase, asyncio.get_running_loop().time() + _PLAIN_SECONDS
+            pause = _OFTEN if snapshot.elapsed < _SELDOM else _SELDOM
+            phase, due = snapshot.phase, now() + pause.total_seconds()
         await asyncio.sleep(_PHASE_SECONDS)

@@ -30,7 +30,7 @@ def render(snapshot: Snapshot) -> RenderableType:
     if snapshot.progress is not None:
         # A bar alone ends without a line break.
         parts.append(Padding(ProgressBar(total=1.0, completed=snapshot.progress, width=60), (0, 0, 1, 0)))
-    parts += [_markets(snapshot.markets), _services(snapshot.services)]
+    parts += [_markets(snapshot.markets), Text(), _services(snapshot.services)]
     if snapshot.problem is not None:
         parts.append(Text(snapshot.problem, style="yellow"))
     parts += [Text(f"{notice.service} {notice.text}", style="yellow") for notice in snapshot.notices]

@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 
 TIMEOUT_SECONDS = 5.0
+_ERROR_BYTES = 500
 
 # No proxy: the environment's would be asked for 127.0.0.1 too.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -26,5 +27,9 @@ def _fetch(url: str, post: bool, timeout_seconds: float) -> bytes:
         with _OPENER.open(request, timeout=timeout_seconds) as answer:
             body: bytes = answer.read()
             return body
+    except urllib.error.HTTPError as error:
+        with error:
+            body_text = error.read(_ERROR_BYTES).decode(errors="replace").strip()
+        raise Unreachable(f"{url}: {error.code} {body_text}") from error
     except (OSError, http.client.HTTPException) as error:
         raise Unreachable(f"{url}: {error}") from error

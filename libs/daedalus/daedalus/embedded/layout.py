@@ -2,7 +2,7 @@
 
 bronze/ silver/ gold/ quality/   what was recorded (local-disk store)
 redis/                           the embedded server's append-only file
-logs/<service>.log               what each child writes
+logs/<service>.log               what each child writes; daedalus.log: what the supervisor did about them
 run/                             lock, effective configuration, the last run's ledger and summary
 """
 

@@ -4,10 +4,11 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.util import find_spec
 
 from daedalus.embedded.layout import DataDir, write_private
-from daedalus.embedded.run import Parts
-from daedalus.embedded.services import Surroundings
+from daedalus.embedded.run import Parts, SessionError
+from daedalus.embedded.services import FEATURIZER, INGESTOR, SIMULATOR, WRITER, Surroundings
 from daedalus.embedded.settings import Settings, child_environment, effective_config
 from daedalus.embedded.valkey import HOST, ValkeyServer, choose_port, valkey_command
 from daedalus_common.config import config_to_yaml
@@ -27,7 +28,11 @@ class Chance:
 def prepare(
     settings: Settings, data_dir: DataDir, env: Mapping[str, str], chance: Chance, seed: int, duration: timedelta | None
 ) -> Parts:
-    """Raises ConfigError, or NoServer where no server can be embedded. The data directory must be locked."""
+    """Raises ConfigError, NoServer where no server can be embedded, or SessionError where a service is not installed.
+
+    The data directory must be locked.
+    """
+    _check_installed(settings.demo)
     layout = data_dir.layout
     server = _server(settings, chance)
     simulator_port = choose_port(SIMULATOR_PORT, chance.rng, taken=() if server is None else (server.port,))
@@ -44,6 +49,13 @@ def prepare(
         simulator_url=simulator_url,
         duration=duration,
     )
+
+
+def _check_installed(demo: bool) -> None:
+    needed = [WRITER, FEATURIZER, INGESTOR, *([SIMULATOR] if demo else [])]
+    absent = [f"daedalus-{name}" for name in needed if find_spec(f"daedalus_{name}") is None]
+    if absent:
+        raise SessionError(f"not installed beside this command: {', '.join(absent)}; install them with pip")
 
 
 def _server(settings: Settings, chance: Chance) -> ValkeyServer | None:

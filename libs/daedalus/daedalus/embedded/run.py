@@ -1,6 +1,7 @@
 """What the parts of one run share."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -9,7 +10,7 @@ from redis.asyncio import Redis
 from daedalus.embedded.services import Surroundings
 from daedalus.embedded.telemetry import Counters
 from daedalus.supervisor.process import Command
-from daedalus.supervisor.supervisor import Failure, Supervisor
+from daedalus.supervisor.supervisor import Failure, Notice, Supervisor
 from daedalus_common.config import Config
 from daedalus_common.markets import Market
 
@@ -37,6 +38,8 @@ class Outcome:
     started: datetime
     seq_before: dict[Market, int] = field(default_factory=dict)
     """The last number of each market's sequence before the run; 0 for a new market."""
+    seq_after: dict[Market, int] = field(default_factory=dict)
+    """The same at its end; empty where the server could not be asked."""
     recorded_for: timedelta = timedelta()
     recording: bool = False
     """Whether it came to record at all."""
@@ -60,6 +63,8 @@ class Run:
     stop: asyncio.Event
     """Set by whoever wants the run to end."""
     outcome: Outcome
+    notify: Callable[[Notice], None]
+    """Takes what an operator should read."""
     counters: Counters = field(default_factory=Counters)
     phase: str = "starting"
 

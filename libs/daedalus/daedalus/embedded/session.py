@@ -37,6 +37,7 @@ class Session:
             client=connect(redis.url, redis.username, redis.password.get_secret_value(), redis.socket_timeout),
             stop=stop,
             outcome=Outcome(datetime.now(UTC)),
+            notify=self._on_notice,
         )
         self._sampler = Sampler(self._run.client, self._run.markets)
         self._sample: Sample | None = None

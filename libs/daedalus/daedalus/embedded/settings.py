@@ -77,7 +77,8 @@ def effective_config(settings: Settings, redis: Mapping[str, Any] | None, simula
             store["base_dir"] = str(base)
     if simulator_url is not None:
         for exchange in values["ccxt"]["exchanges"].values():
-            exchange["api_url"] = simulator_url
+            # The user's keys are for the real exchange, and of no use here.
+            exchange |= {"api_url": simulator_url, "api_key": "", "api_secret": ""}
     return parse_config(values)
 
 

@@ -14,10 +14,12 @@ from redis.exceptions import RedisError
 
 from daedalus.embedded.http import Unreachable, fetch
 from daedalus.embedded.run import Run, SessionError
-from daedalus.embedded.services import FEATURIZER, INGESTOR, WRITER
-from daedalus.embedded.telemetry import is_ready
+from daedalus.embedded.services import FEATURIZER, INGESTOR, SIMULATOR, WRITER
+from daedalus.embedded.telemetry import unreadiness
 from daedalus.embedded.valkey import wait_until_ready
+from daedalus.supervisor.supervisor import Notice
 from daedalus_common.broker.market_log import MarketLog
+from daedalus_common.markets import Market
 from daedalus_common.telemetry import mask_url
 
 _READY_TIMEOUT = timedelta(seconds=30)
@@ -32,12 +34,11 @@ async def start_all(run: Run) -> bool:
     if not await _start_redis(run):
         return False
     run.outcome.started = datetime.now(UTC)
-    log = MarketLog(run.client)
-    run.outcome.seq_before = {market: (await log.sequence(market))[0] for market in run.markets}
+    run.outcome.seq_before = await _sequences(run)
     if run.parts.simulator is not None:
         run.phase = "starting the simulator"
         run.supervisor.start(run.parts.simulator)
-        await _until(partial(_answers, f"{run.parts.simulator_url}/healthz"), lambda: run.over)
+        await _until_ready(run, SIMULATOR, partial(_silence, f"{run.parts.simulator_url}/healthz"), lambda: run.over)
     # Readers side by side: most of a start is loading libraries.
     for names in ((WRITER, FEATURIZER), (INGESTOR,)):
         if run.over:
@@ -50,30 +51,44 @@ async def start_all(run: Run) -> bool:
     return not run.over
 
 
+async def _sequences(run: Run) -> dict[Market, int]:
+    log = MarketLog(run.client)
+    try:
+        return {market: (await log.sequence(market))[0] for market in run.markets}
+    except (RedisError, OSError) as error:
+        raise SessionError(f"Redis at {mask_url(run.config.redis.url)} does not answer any more: {error}") from error
+
+
 async def until_ready(run: Run, name: str, give_up: Callable[[], bool]) -> None:
-    """Waits until the service says that it is ready; returns on timeout too."""
-    await _until(partial(_is_ready, run, name), give_up)
+    """Waits until the service says that it is ready; after a timeout it tells why it is not, and returns too."""
+    await _until_ready(run, name, partial(_unreadiness, run, name), give_up)
 
 
-async def _until(ready: Callable[[], Awaitable[bool]], give_up: Callable[[], bool]) -> None:
+async def _until_ready(
+    run: Run, name: str, unready: Callable[[], Awaitable[str | None]], give_up: Callable[[], bool]
+) -> None:
     deadline = time.monotonic() + _READY_TIMEOUT.total_seconds()
-    while True:
-        if give_up() or await ready() or time.monotonic() > deadline:
+    while not give_up():
+        reason = await unready()
+        if reason is None:
+            return
+        if time.monotonic() > deadline:
+            run.notify(Notice(name, f"is not ready after {_READY_TIMEOUT.total_seconds():g} s: {reason}"))
             return
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _is_ready(run: Run, name: str) -> bool:
+async def _unreadiness(run: Run, name: str) -> str | None:
     process = run.supervisor.running(name)
-    return process is not None and await is_ready(process)
+    return "it does not run" if process is None else await unreadiness(process)
 
 
-async def _answers(url: str) -> bool:
+async def _silence(url: str) -> str | None:
     try:
         await fetch(url)
-    except Unreachable:
-        return False
-    return True
+    except Unreachable as error:
+        return str(error)
+    return None
 
 
 async def _start_redis(run: Run) -> bool:

@@ -4,6 +4,7 @@ market stopped -> ingestor drained and stopped -> featurizer has read all, stopp
 -> ledger asked for -> simulator and server stopped
 """
 
+import signal
 from collections.abc import Sequence
 
 from redis.exceptions import RedisError
@@ -16,6 +17,7 @@ from daedalus.embedded.starting import until_ready
 from daedalus.embedded.valkey import NAME as VALKEY
 from daedalus.supervisor.policy import describe_exit
 from daedalus_common.broker import keys
+from daedalus_common.broker.market_log import MarketLog
 
 _LEDGER_TIMEOUT_SECONDS = 60.0
 
@@ -31,7 +33,7 @@ async def stop_all(run: Run) -> None:
     await _stop(run, INGESTOR)
     await _finish(run, FEATURIZER, (keys.RAW,))
     await _finish(run, WRITER, keys.STREAMS)
-    await _count_dead_letters(run)
+    await _take_stock(run)
     await _fetch_ledger(run)
     await _stop(run, SIMULATOR)
     await _stop(run, VALKEY)
@@ -73,11 +75,13 @@ async def _finish(run: Run, name: str, streams: Sequence[str]) -> None:
 
 
 async def _stop(run: Run, name: str) -> None:
-    run.phase = f"stopping the {name}"
+    called = "server" if name == VALKEY else name
+    run.phase = f"stopping the {called}"
     code = await run.supervisor.stop(name)
-    if code:
+    # One that dies of the signal itself was still loading, and had nothing to finish.
+    if code not in (None, 0, -signal.SIGTERM):
         log = run.parts.surroundings.layout.log(name)
-        run.outcome.problems.append(f"the {name} ended with {describe_exit(code)} when it was stopped; see {log}")
+        run.outcome.problems.append(f"the {called} ended with {describe_exit(code)} when it was stopped; see {log}")
 
 
 def _can_work(run: Run, name: str) -> bool:
@@ -86,12 +90,14 @@ def _can_work(run: Run, name: str) -> bool:
     return server and run.supervisor.keeps(name)
 
 
-async def _count_dead_letters(run: Run) -> None:
+async def _take_stock(run: Run) -> None:
+    log = MarketLog(run.client)
     try:
         counts = [int(await run.client.xlen(keys.dead_letters(market))) for market in run.markets]
+        ends = {market: (await log.sequence(market))[0] for market in run.markets}
     except (RedisError, OSError):
-        return
-    run.outcome.dead_letters = sum(counts)
+        return  # `_finish` has said so already
+    run.outcome.dead_letters, run.outcome.seq_after = sum(counts), ends
 
 
 async def _fetch_ledger(run: Run) -> None:

@@ -26,16 +26,16 @@ def telemetry_url(process: Process) -> str | None:
     return found[1] if found else None
 
 
-async def is_ready(process: Process) -> bool:
-    """Whether the service says so itself."""
+async def unreadiness(process: Process) -> str | None:
+    """Why the service is not ready, as it says itself; None when it is."""
     url = telemetry_url(process)
     if url is None:
-        return False
+        return "it is still starting"
     try:
         await fetch(f"{url}/readyz")
-    except Unreachable:
-        return False
-    return True
+    except Unreachable as error:
+        return str(error)
+    return None
 
 
 class Counters:

@@ -35,6 +35,7 @@ def summarize(outcome: Outcome, config: Config, data_dir: Path, demo: bool) -> S
         wanted = objects if demo else _control(objects)
         markets = [settings.market for settings in config.markets()]
         recording = read_recording(bronze, wanted, markets, outcome.started)
+        outcome.problems += recording.unreadable
     derived = _local(storage.etl_storage_output)
     if derived is None:
         not_counted.append("storage.etl_storage_output")
@@ -75,7 +76,7 @@ def _ledger(outcome: Outcome, config: Config, recording: Recording | None) -> tu
     except LedgerError as error:
         return None, [str(error)]
     balances = reconcile(sent.feeds, recording.events, recording.gaps)
-    sequences = check_sequences(outcome.seq_before, recording.seqs, recording.gaps)
+    sequences = check_sequences(outcome.seq_before, outcome.seq_after, recording.seqs, recording.gaps)
     return Ledger(balances, sequences), sent.problems
 
 

@@ -80,9 +80,9 @@ class Sequence:
 
     market: Market
     first: int
-    """The number that the first event of the run had to get."""
+    """The number that the run's first event had to get."""
     last: int
-    """The highest recorded; `first - 1` where nothing was."""
+    """The number of the run's last event; `first - 1` where there was none."""
     holes: tuple[tuple[int, int], ...]
     """(first, last) of each run of numbers that are in no row."""
     double: tuple[int, ...]

@@ -17,11 +17,14 @@ from daedalus_common.markets import Market
 from daedalus_common.stores import ObjectInfo, ObjectStore
 
 BRONZE = "bronze/ccxt"
-_ID_COLUMNS: dict[Channel, str] = {
-    Channel.ORDERBOOK: "nonce",
-    Channel.TRADES: "id",
-    Channel.TICKER: "exchange_ts",
+_ID_COLUMNS: dict[str, str] = {
+    Channel.ORDERBOOK.value: "nonce",
+    Channel.TRADES.value: "id",
+    Channel.TICKER.value: "exchange_ts",
 }
+_GAP_COLUMNS = ("kind", "channel", "reason", "lost")
+_COLUMNS = {CONTROL: _GAP_COLUMNS, **{table: (column,) for table, column in _ID_COLUMNS.items()}}
+_UNREADABLE = (pa.ArrowException, OSError)
 _POSITION = ("generation", "stream_ms", "stream_seq")
 
 # Objects are created by this machine or by a store whose clock agrees with it to the second.
@@ -36,6 +39,8 @@ class Recording:
     gaps: dict[Market, list[DeclaredGap]] = field(default_factory=dict)
     seqs: dict[Market, list[int]] = field(default_factory=dict)
     """The number of every row, in any order."""
+    unreadable: list[str] = field(default_factory=list)
+    """Objects that are no Parquet files, each with the reason."""
 
     def gap_count(self) -> GapCount:
         every = [gap for gaps in self.gaps.values() for gap in gaps]
@@ -53,11 +58,14 @@ def objects_since(store: ObjectStore, prefixes: Iterable[str], started: datetime
 
 
 def count_tables(store: ObjectStore, objects: Iterable[ObjectInfo]) -> dict[str, TableCount]:
-    """Rows (from the files' footers), files and bytes per table."""
+    """Rows (from the files' footers), files and bytes per table; a file that cannot be read counts without rows."""
     tables: dict[str, TableCount] = {}
     for info in objects:
-        with store.open_input(info.key) as file:
-            rows = pq.read_metadata(file).num_rows
+        try:
+            with store.open_input(info.key) as file:
+                rows = pq.read_metadata(file).num_rows
+        except _UNREADABLE:
+            rows = 0
         name = table_of(info.key)
         so_far = tables.get(name, TableCount())
         tables[name] = TableCount(so_far.rows + rows, so_far.files + 1, so_far.size_bytes + info.size_bytes)
@@ -85,15 +93,16 @@ def read_recording(
         table = table_of(info.key).removeprefix(f"{BRONZE}/")
         if market is None or not info.key.startswith(f"{BRONZE}/"):
             continue
+        try:
+            rows = _rows(store, info.key, _COLUMNS.get(table, ()), started)
+        except _UNREADABLE as error:
+            recording.unreadable.append(f"{info.key} is no Parquet file of ours: {error}")
+            continue
         if table == CONTROL:
-            rows = _rows(store, info.key, ("kind", "channel", "reason", "lost"), started)
             recording.gaps.setdefault(market, []).extend(_gaps(rows))
         elif table in _ID_COLUMNS:
-            feed = Feed(market, Channel(table))
-            rows = _rows(store, info.key, (_ID_COLUMNS[feed.channel],), started)
-            recording.events.setdefault(feed, []).extend(_events(rows, _ID_COLUMNS[feed.channel]))
-        else:
-            continue
+            events = recording.events.setdefault(Feed(market, Channel(table)), [])
+            events += _events(rows, _ID_COLUMNS[table])
         recording.seqs.setdefault(market, []).extend(rows.column("seq").to_pylist())
     return recording
 
@@ -107,7 +116,7 @@ def _events(rows: Any, column: str) -> list[RecordedEvent]:
 
 def _gaps(rows: Any) -> list[DeclaredGap]:
     rows = rows.filter(pc.equal(rows.column("kind").cast(pa.string()), "gap"))
-    columns = [rows.column(name).to_pylist() for name in ("channel", "reason", "lost")]
+    columns = [rows.column(name).to_pylist() for name in _GAP_COLUMNS[1:]]
     return [
         DeclaredGap(position, channel or "", reason or "", lost)
         for position, channel, reason, lost in zip(_positions(rows), *columns, strict=True)

@@ -10,25 +10,27 @@ from daedalus_common.markets import Market
 
 
 def check_sequences(
-    before: Mapping[Market, int], seqs: Mapping[Market, Iterable[int]], gaps: Mapping[Market, Iterable[DeclaredGap]]
+    before: Mapping[Market, int],
+    after: Mapping[Market, int],
+    seqs: Mapping[Market, Iterable[int]],
+    gaps: Mapping[Market, Iterable[DeclaredGap]],
 ) -> tuple[Sequence, ...]:
-    """One check per market of `before`, which holds the last number given before the run."""
+    """One check per market; `before` and `after` are the last numbers given before the run and in it."""
     return tuple(
-        check_sequence(market, before[market] + 1, seqs.get(market, ()), gaps.get(market, ()))
-        for market in sorted(before)
+        check_sequence(market, before.get(market, 0) + 1, after[market], seqs.get(market, ()), gaps.get(market, ()))
+        for market in sorted(after)
     )
 
 
-def check_sequence(market: Market, first: int, seqs: Iterable[int], gaps: Iterable[DeclaredGap]) -> Sequence:
-    """`seqs` are the numbers of all rows of the run, in any order."""
+def check_sequence(market: Market, first: int, last: int, seqs: Iterable[int], gaps: Iterable[DeclaredGap]) -> Sequence:
+    """`seqs` are the numbers of all rows of the run, in any order; they should be all from `first` to `last`."""
     counts = Counter(seqs)
-    numbers = sorted(counts)
-    steps = pairwise([first - 1, *numbers])
+    steps = pairwise([first - 1, *sorted(counts), last + 1])
     return Sequence(
         market=market,
         first=first,
-        last=max(numbers, default=first - 1),
+        last=last,
         holes=tuple((low + 1, high - 1) for low, high in steps if high > low + 1),
-        double=tuple(number for number in numbers if counts[number] > 1),
+        double=tuple(sorted(number for number, count in counts.items() if count > 1)),
         lost=sum(gap.lost or 0 for gap in gaps if gap.channel == WHOLE_MARKET),
     )
