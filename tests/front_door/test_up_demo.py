@@ -231,20 +231,8 @@ def test_ctrl_c_ends_the_run_cleanly(start, tmp_path):
     assert summary["totals"]["recorded"] > 50
 
 
-@pytest.fixture
-def without_trades(tmp_path: Path) -> tuple[str, str]:
-    """For runs one after another: each simulated exchange begins its trade ids anew, and a trade whose id is recorded
-    already is rightly passed over."""
-    config = tmp_path / "demo.yaml"
-    config.write_text(
-        "ccxt: {exchanges: {binanceus: {channels: {watchOrderBook: [BTC/USDT, ETH/USDT], watchTicker: [BTC/USDT]}}}}\n"
-        "features: {bar_durations: [5, 60]}\n"
-    )
-    return "--config", str(config)
-
-
-def test_a_second_ctrl_c_kills_at_once_and_the_next_run_stores_what_was_published(start, tmp_path, without_trades):
-    demo = start(tmp_path / "data", "--duration", "1h", *without_trades)
+def test_a_second_ctrl_c_kills_at_once_and_the_next_run_stores_what_was_published(start, tmp_path):
+    demo = start(tmp_path / "data", "--duration", "1h")
     demo.wait_for("recording")
     time.sleep(3)
     children = psutil.Process(demo.process.pid).children()
@@ -257,7 +245,7 @@ def test_a_second_ctrl_c_kills_at_once_and_the_next_run_stores_what_was_publishe
     assert (exit_code, summary) == (130, None)
     assert time.monotonic() - before < 8
     assert not any(child.is_running() and child.status() != "zombie" for child in children)
-    again = start(tmp_path / "data", "--duration", "5s", *without_trades)
+    again = start(tmp_path / "data", "--duration", "5s")
     exit_code, summary = again.end()
     assert (exit_code, summary["result"]) == (0, "reconciled"), (summary, again.said)
     assert "takeover" in summary["gaps"]["by_reason"]
@@ -284,15 +272,15 @@ def test_a_killed_child_is_started_again_and_nothing_is_lost_in_silence(start, t
         assert sum(feed["declared"] for feed in summary["feeds"]) > 0
 
 
-def test_nothing_outlives_a_killed_supervisor_and_the_next_run_goes_on(start, tmp_path, without_trades):
-    demo = start(tmp_path / "data", "--duration", "1h", *without_trades)
+def test_nothing_outlives_a_killed_supervisor_and_the_next_run_goes_on(start, tmp_path):
+    demo = start(tmp_path / "data", "--duration", "1h")
     demo.wait_for("recording")
     time.sleep(3)
     children = psutil.Process(demo.process.pid).children()
     demo.process.kill()
     demo.process.wait()
     wait_until(lambda: not any(c.is_running() and c.status() != "zombie" for c in children), "all are gone", 10)
-    exit_code, summary = start(tmp_path / "data", "--duration", "5s", *without_trades).end()
+    exit_code, summary = start(tmp_path / "data", "--duration", "5s").end()
     assert (exit_code, summary["result"]) == (0, "reconciled"), summary
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -105,7 +105,10 @@ async def _until_signalled(settings: Settings) -> None:
 def _source(settings: Settings, exchange: Exchange, clock: Clock, stack: contextlib.ExitStack) -> Source:
     if settings.replay:
         return ReplaySource(exchange, open_recording(settings.replay), settings.replay_settings, clock)
-    markets = [SyntheticMarket(i, market_generator(settings.seed, i), settings.market) for i in settings.instruments]
+    # Ten ids a millisecond: more than any market uses, so that the next start begins beyond the last id of this one.
+    first_id = 10 * clock.wall_ms() if settings.ids_from_clock else 0
+    market = replace(settings.market, first_id=first_id)
+    markets = [SyntheticMarket(i, market_generator(settings.seed, i), market) for i in settings.instruments]
     if settings.record is not None:
         _record(settings.record, exchange, markets, clock, stack)
     return SyntheticSource(exchange, markets, clock)

@@ -24,13 +24,15 @@ _FIRST_TRADE_ID = 1_000_000
 @dataclass(frozen=True, slots=True)
 class MarketSettings:
     """``depth_rate`` book changes and ``trade_rate`` trades a second on average; changes are gathered into one
-    depth update per ``depth_interval_ms``, or sent one by one at 0."""
+    depth update per ``depth_interval_ms``, or sent one by one at 0. ``first_id`` is added to all update and trade
+    ids, and changes nothing else: the ids of a real exchange never go back, whoever restarts."""
 
     depth_rate: float = 20.0
     trade_rate: float = 5.0
     depth_interval_ms: int = 100
     levels: int = 1000
     annual_volatility: float = 0.6
+    first_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class SyntheticMarket:
         draws = Draws(rng)
         mid = max(2, round(instrument.initial_price * 10**instrument.price_decimals))
         liquidity = liquidity_of(instrument, settings.levels, settings.annual_volatility)
-        self.book = Book(_FIRST_UPDATE_ID, windows=2)
+        self.book = Book(_FIRST_UPDATE_ID + settings.first_id, windows=2)
         seed_book(self.book, liquidity, mid, draws)
         self._window, self._slow_window = self.book.windows
         for window in self.book.windows:
@@ -72,7 +74,7 @@ class SyntheticMarket:
         self._trades_per_order = 1.5
         self._ticker = TickerStatistics(instrument, open=mid)
         self._ticker_ms = 0
-        self._next_trade_id = _FIRST_TRADE_ID
+        self._next_trade_id = _FIRST_TRADE_ID + settings.first_id
         self._steps = 0
         self._top = self.book.top()
 

@@ -43,6 +43,7 @@ class Settings:
     seed: int
     instruments: tuple[Instrument, ...]
     market: MarketSettings
+    ids_from_clock: bool
     replay: tuple[Path, ...]
     replay_settings: ReplaySettings
     record: Path | None
@@ -67,6 +68,7 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
         args.seed,
         tuple({instrument.id: instrument for instrument in args.symbols}.values()),
         MarketSettings(args.depth_rate, args.trade_rate, args.depth_interval_ms, args.levels, args.volatility),
+        args.ids_from_clock,
         tuple(args.replay),
         ReplaySettings(
             args.speed,
@@ -118,6 +120,11 @@ def _add_synthetic(group: "argparse._ArgumentGroup") -> None:
     )
     add("--levels", type=_levels, default=1000, help="levels a side (default %(default)s)")
     add("--volatility", type=_positive, default=0.6, help="annual volatility, 0.6 = 60%% (default %(default)s)")
+    add(
+        "--ids-from-clock",
+        action="store_true",
+        help="begin ids at the time of day, so that those of a restarted simulator go on (default: equal in every run)",
+    )
     add("--record", type=Path, metavar="FILE", help="write every frame to this gzip file, to be replayed")
 
 

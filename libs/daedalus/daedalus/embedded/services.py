@@ -42,7 +42,9 @@ class Surroundings:
     def simulator(self, port: int, seed: int) -> Command:
         """The local exchange with every configured symbol."""
         symbols = dict.fromkeys(market.symbol for market in self.config.markets())
-        return self.command(SIMULATOR, ("--port", str(port), "--seed", str(seed), "--symbols", *symbols))
+        # A run goes on in the data directory of the one before: trades with its ids would be taken for repeated ones.
+        arguments = ("--port", str(port), "--seed", str(seed), "--ids-from-clock", "--symbols", *symbols)
+        return self.command(SIMULATOR, arguments)
 
 
 def rules_of(config: Config) -> Rules:
