@@ -97,3 +97,14 @@ async def test_renewing_keeps_the_epoch(client: Redis) -> None:
         await asyncio.sleep(0.2)
         await round_of(a)
     assert a.held == before
+
+
+async def test_a_lease_that_ran_out_during_a_slow_round_is_not_taken_from_oneself(client: Redis) -> None:
+    a = keeper(client, "a", ttl_ms=1)  # every round takes longer than that
+    await round_of(a)
+    before = dict(a.held)
+    assert len(before) == 7
+    for _ in range(3):
+        await asyncio.sleep(0.02)
+        await round_of(a)
+    assert a.held == before

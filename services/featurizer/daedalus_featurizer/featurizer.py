@@ -1,6 +1,6 @@
 """The featurizer's loop over the markets it owns.
 
-    leases -> resume (state, genesis) -> one pipelined read of all markets -> steps -> fenced commits
+leases -> resume (state, genesis) -> one pipelined read of all markets -> steps -> fenced commits
 """
 
 import asyncio
@@ -100,9 +100,7 @@ class Featurizer:
         for work, entries in zip(hungry, replies, strict=True):
             work.accept(entries, self._monotonic())
         # Every market ends its turn before an error is raised: two turns must not step the same market at once.
-        outcomes = await asyncio.gather(
-            *(self._take_steps(work, commit_all) for work in works), return_exceptions=True
-        )
+        outcomes = await asyncio.gather(*(self._take_steps(work, commit_all) for work in works), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome

@@ -1,6 +1,6 @@
 """One owned market: its state, the entries that wait, and the step they make.
 
-    resume -> (accept entries -> next_step -> commit) ... ; nothing here talks to Redis
+resume -> (accept entries -> next_step -> commit) ... ; nothing here talks to Redis
 """
 
 from dataclasses import dataclass

@@ -5,6 +5,7 @@
 ccxt calls `resolve` for every update, also for those that nobody awaits; `watch_*` returns only the latest.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from aiohttp import WSMsgType
@@ -15,6 +16,8 @@ from daedalus_ingestor.recorder import Recorder
 from daedalus_ingestor.sequences import SequenceNumber, is_hole
 from daedalus_ingestor.staleness import Pulse
 from daedalus_ingestor.subscriptions import Subscription
+
+_HOLD_SECONDS = 0.005
 
 
 class Listener(Protocol):
@@ -39,6 +42,7 @@ class Connection:
         recorder: Recorder,
         listener: Listener,
         sequence_number: SequenceNumber | None,
+        is_crowded: Callable[[], bool],
         now: float,
     ) -> None:
         self.client = client
@@ -46,6 +50,7 @@ class Connection:
         self.pulse = Pulse(now)
         self.lost = False
         self._listener = listener
+        self._is_crowded = is_crowded
         self._sequence_number = sequence_number
         self._last_number: int | None = None
         self._loss = Reason.RECONNECT
@@ -54,6 +59,7 @@ class Connection:
         self._json_only = client.ping is None
         self._resolve, client.resolve = client.resolve, self._on_resolve
         self._reject, client.reject = client.reject, self._on_reject
+        self._receive_loop, client.receive_loop = client.receive_loop, self._on_receive
         self._handle_message, client.handle_message = client.handle_message, self._on_frame
         self._on_error_callback, client.on_error_callback = client.on_error_callback, self._on_error
         self._on_close_callback, client.on_close_callback = client.on_close_callback, self._on_close
@@ -89,6 +95,12 @@ class Connection:
         """Closes the websocket; nobody is told."""
         self.silence()
         self.client.on_error(NetworkError("nothing is subscribed here any more"))
+
+    def _on_receive(self) -> None:
+        if self._is_crowded() and not self.lost:
+            self.client.asyncio_loop.call_later(_HOLD_SECONDS, self._on_receive)
+        else:
+            self._receive_loop()
 
     def _on_frame(self, message: Any) -> None:
         # An exception that left here would end ccxt's receive loop for good, without a word.

@@ -69,6 +69,7 @@ class CcxtFeed:
         self._chance = chance
         self._recordable: Recordable = {}
         self._fed: dict[Market, list[Subscription]] = {}
+        self._is_silent = False
         self._rebuilds = 0
         self._rebuild_at = 0.0
         self._report_at = 0.0
@@ -88,7 +89,7 @@ class CcxtFeed:
         self._recordable = recordable(exchange, self.name, self._settings.channels)
         self._tap.attach(exchange)
         log.info("markets loaded", exchange=self.name, listed=len(exchange.markets), recordable=len(self._recordable))
-        while not await pause(stop, _TURN_SECONDS):
+        while not await pause(stop, _TURN_SECONDS) and not self._is_silent:
             self.turn(self._clock())
 
     def can_feed(self, market: Market) -> bool:
@@ -117,6 +118,7 @@ class CcxtFeed:
 
     def silence(self) -> None:
         """Not one frame more."""
+        self._is_silent = True
         self._tap.detach()
 
     async def close(self) -> None:
@@ -177,6 +179,8 @@ class CcxtFeed:
     def connection_lost(self, connection: Connection, reason: Reason, error: BaseException) -> None:
         metrics.FAILURES.labels(exchange=self.name, stage="connection").inc()
         fed = tuple(connection.fed)
+        if not fed:
+            return  # it never came about; whoever waited for it has the error
         cause = describe(error)
         log.warning("connection lost", exchange=self.name, subscriptions=len(fed), reason=reason.value, error=cause)
         for subscription in fed:

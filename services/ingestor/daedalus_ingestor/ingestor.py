@@ -147,7 +147,7 @@ class Ingestor:
                 "stopped without Redis: captured events are lost", lost=abandoned, waited_seconds=DRAIN.total_seconds()
             )
         left.set()
-        await leases
+        await asyncio.gather(leases, return_exceptions=True)
         try:
             await self._keeper.leave()
         except (RedisError, OSError) as error:

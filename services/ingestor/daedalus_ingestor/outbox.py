@@ -25,9 +25,19 @@ class Outbox:
         self.events.append((capture_ts, payload))
         self.last_ts = capture_ts
 
-    def batch(self, size: int) -> list[QueuedEvent]:
-        """Up to `size` of the oldest events; they stay until `confirm`, so a failed batch is sent again as it was."""
-        return list(islice(self.events, size))
+    def batch(self, count: int, size_bytes: int) -> list[QueuedEvent]:
+        """The oldest events, at most `count` and about `size_bytes` of payload, at least one.
+
+        They stay until `confirm`: a failed batch is sent again, and may have grown at its end by then.
+        """
+        batch: list[QueuedEvent] = []
+        total = 0
+        for event in islice(self.events, count):
+            batch.append(event)
+            total += len(event[1])
+            if total >= size_bytes:
+                break
+        return batch
 
     def confirm(self, count: int) -> None:
         """The oldest `count` events are in the stream."""

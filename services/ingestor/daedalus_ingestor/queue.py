@@ -3,6 +3,10 @@
 Nothing here awaits: a tap appends in a fraction of a microsecond, the publisher looks every linger. When the queue is
 full the newest events are dropped, counted per market and channel, and declared as a gap that stands in the sequence
 before the channel's next event.
+
+Before it comes to that, a queue that is half full asks the connections to leave what comes in their sockets for a
+moment: frames are handled several times as fast as events are published, so a burst would fill any queue, while TCP
+can hold it back. That ends when Redis has taken nothing for a second, for then waiting would not help.
 """
 
 import time
@@ -15,12 +19,22 @@ from daedalus_ingestor.gaps import Reason
 from daedalus_ingestor.outbox import Outbox
 from daedalus_ingestor.subscriptions import Subscription
 
+_PATIENCE_SECONDS = 1.0
+
 
 class EventQueue:
     """All outboxes together hold at most `max_events` updates; our own events come on top, a few per channel."""
 
-    def __init__(self, max_events: int, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        max_events: int,
+        now_ns: Callable[[], int] = time.time_ns,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._max_events = max_events
+        self._crowded_from = max_events // 2
+        self._clock = clock
+        self._moved_at = 0.0
         # After an overflow a quarter must be free first: otherwise every other free place would hold a gap event.
         self._reopen_at = max_events - max(1, max_events // 4)
         self._limit = max_events
@@ -58,17 +72,19 @@ class EventQueue:
             return False
         if subscription.dropped:
             self._declare_overflow(subscription)
-        subscription.outbox.append(capture_ts, payload)
-        self.size += 1
+        self._append(subscription.outbox, capture_ts, payload)
         return True
 
     def declare(self, outbox: Outbox, event: Event) -> None:
         """Appends an event of ours, even beyond the bound: a loss that nobody knows of would be worse."""
-        outbox.append(event.capture_ts, encode(event))
-        self.size += 1
+        self._append(outbox, event.capture_ts, encode(event))
 
     def has_room(self) -> bool:
         return self.size < self._limit
+
+    def is_crowded(self) -> bool:
+        """It is half full, and events went out (or there were none) a moment ago: whoever can wait should."""
+        return self.size >= self._crowded_from and self._clock() - self._moved_at < _PATIENCE_SECONDS
 
     def confirm(self, outbox: Outbox, count: int) -> None:
         """The oldest `count` events are in the stream: makes room, and declares what was dropped for want of it."""
@@ -76,10 +92,17 @@ class EventQueue:
             return  # closed while they were on their way
         outbox.confirm(count)
         self.size -= count
+        self._moved_at = self._clock()
         if self.size <= self._reopen_at:
             self._limit = self._max_events
             for subscription in tuple(self._overflowed):
                 self._declare_overflow(subscription)
+
+    def _append(self, outbox: Outbox, capture_ts: int, payload: bytes) -> None:
+        if not self.size:
+            self._moved_at = self._clock()
+        outbox.append(capture_ts, payload)
+        self.size += 1
 
     def _declare_overflow(self, subscription: Subscription) -> None:
         gap = subscription.place.declare_lost(Reason.OVERFLOW, self._now_ns(), subscription.dropped)

@@ -13,6 +13,7 @@ from daedalus_common.entries import encode, encode_book, encode_trade
 from daedalus_common.events import Ticker, Trade
 
 _SIDES = ("buy", "sell")
+_LIMIT = 2**62
 
 
 class Unencodable(ValueError):
@@ -24,7 +25,7 @@ def book_payload(capture_ts: int, book: Mapping[str, Any], depth: int) -> bytes:
     bids, asks = book["bids"][:depth], book["asks"][:depth]
     try:
         return encode_book(capture_ts, book["timestamp"], book["nonce"], bids, asks)
-    except struct.error:
+    except (struct.error, TypeError):
         return encode_book(capture_ts, whole(book["timestamp"]), whole(book["nonce"]), _levels(bids), _levels(asks))
 
 
@@ -75,13 +76,14 @@ def ticker_payload(capture_ts: int, ticker: Mapping[str, Any]) -> bytes:
 
 
 def whole(value: Any) -> int | None:
-    """An integer, or None for what is none (NaN, text that is no number)."""
-    if value is None or type(value) is int:
-        return value
+    """An integer that a header can hold; None for what is none (NaN, text that is no number, 10**30)."""
+    if value is None:
+        return None
     try:
-        return int(value)
+        number = int(value)
     except (TypeError, ValueError, OverflowError):
         return None
+    return number if -_LIMIT < number < _LIMIT else None
 
 
 def _levels(levels: Sequence[Sequence[Any]]) -> list[tuple[float, float]]:

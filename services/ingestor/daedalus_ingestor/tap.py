@@ -82,5 +82,5 @@ class Tap:
 
     def _connect(self, exchange_id: str, client: Any) -> None:
         recorder = Recorder(self._subscriptions, self._queue, self._depth, self._now_ns)
-        sequence_number = NUMBERED.get(exchange_id)
-        self._connections.append(Connection(client, recorder, self._listener, sequence_number, self._clock()))
+        number, crowded = NUMBERED.get(exchange_id), self._queue.is_crowded
+        self._connections.append(Connection(client, recorder, self._listener, number, crowded, self._clock()))

@@ -1,0 +1,44 @@
+"""The composition root: settings in, a running ingestor out."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from uuid import uuid4
+
+import uvloop
+
+from daedalus_common.broker.client import connect
+from daedalus_common.broker.lease_keeper import LeaseKeeper
+from daedalus_common.leases import Role
+from daedalus_common.service import ServiceContext, StartupError, run_service, wait_for_redis
+from daedalus_ingestor.ccxt_exchange import make_exchange
+from daedalus_ingestor.feed import CcxtFeed
+from daedalus_ingestor.ingestor import Ingestor
+from daedalus_ingestor.queue import EventQueue
+from daedalus_ingestor.settings import settings_from
+
+
+def main(argv: Sequence[str], env: Mapping[str, str]) -> int:
+    """The exit code."""
+    description = "Watches exchanges and publishes every update to its market's stream."
+    return run_service("ingestor", description, run, argv, env, loop_factory=uvloop.new_event_loop)
+
+
+async def run(context: ServiceContext) -> None:
+    settings = settings_from(context.config)
+    if not settings.markets:
+        raise StartupError("no market is configured; list symbols under ccxt.exchanges.<id>.channels")
+    redis = context.config.redis
+    client = connect(redis.url, redis.username, redis.password.get_secret_value(), redis.socket_timeout)
+
+    def new_feed(name: str, queue: EventQueue) -> CcxtFeed:
+        feed = settings.feeds[name]
+        return CcxtFeed(feed, queue, context.health, partial(make_exchange, feed.access))
+
+    try:
+        if await wait_for_redis(client, context.stop, context.health, context.log):
+            keeper = LeaseKeeper(
+                client, Role.INGESTOR, context.name, settings.markets, settings.lease_ttl, lambda: uuid4().hex
+            )
+            await Ingestor(settings, client, keeper, context.health, new_feed).run(context.stop)
+    finally:
+        await client.aclose()

@@ -1,0 +1,232 @@
+"""The ingestor's life as a process: starting without Redis, handing over, being killed, stopping, overflowing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from daedalus_common.events import Book, Gap, Trade
+from ingestor.pipeline import (
+    check_books,
+    check_trades,
+    configuration,
+    gaps,
+    ingestor,
+    length,
+    reasons,
+    stream,
+    until,
+)
+from simulator.harness import Simulator, simulator_process
+from support.valkey import ValkeyServer
+
+pytestmark = pytest.mark.e2e
+
+BTC, ETH = "BTC/USDT", "ETH/USDT"
+BOTH_CHANNELS = {"watchOrderBook": [BTC], "watchTrades": [BTC]}
+
+
+@pytest.fixture
+async def sim() -> AsyncIterator[Simulator]:
+    async with simulator_process("--symbols", BTC, ETH, "--depth-rate", "100", "--trade-rate", "50") as running:
+        yield running
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ValkeyServer]:
+    with ValkeyServer(tmp_path / "valkey") as server:
+        yield server
+
+
+def recorded(url: str, kind: type) -> int:
+    return sum(isinstance(event, kind) for event in stream(url))
+
+
+async def test_every_misfortune_is_declared_and_nothing_else_is_lost(redis_url, tmp_path, sim):
+    """Broken frame, skipped update, cut connection, dead feed, one after the other."""
+    config = configuration(redis_url, sim.url, BOTH_CHANNELS)
+
+    async def goes_on() -> None:
+        books, trades = recorded(redis_url, Book), recorded(redis_url, Trade)
+        await until(lambda: recorded(redis_url, Book) > books + 3 and recorded(redis_url, Trade) > trades + 3)
+
+    async def declared(channel: str, *expected: str) -> None:
+        await until(lambda: reasons(stream(redis_url), channel) == list(expected))
+        await goes_on()
+
+    async with ingestor(tmp_path, config) as running:
+        await declared("orderbook", "start")
+        await sim.fault("malformed", symbol=BTC)
+        await declared("trades", "start", "bad_frame")
+        await sim.fault("skip", symbol=BTC, channel="depth", count=1)
+        await declared("orderbook", "start", "resync")
+        await sim.fault("drop", symbol=BTC)
+        await declared("orderbook", "start", "resync", "reconnect")
+        await sim.fault("stall", seconds=60)
+        await declared("orderbook", "start", "resync", "reconnect", "stale")
+        await sim.control("pause")
+        ledger = await sim.get("/control/ledger")
+        await asyncio.sleep(1.0)
+        assert await running.metric("daedalus_ingestor_bad_frames_total", reason="unreadable") == 2
+        assert await running.metric("daedalus_ingestor_rebuilds_total") == 1
+        assert await running.metric("daedalus_ingestor_gaps_total", channel="orderbook") == 4
+        assert await running.stop() == 0
+    events, sent = stream(redis_url), ledger["symbols"][BTC]["channels"]
+    assert reasons(events, "trades") == ["start", "bad_frame", "reconnect", "stale"]
+    check_books(events, [last for _, last in sent["depth"]["ids"]])
+    check_trades(events, sent["trade"]["ids"])
+    for gap in gaps(events, "orderbook")[1:]:
+        assert gap.last_nonce is not None
+    (bad,) = running.logged("bad frame", kind="unreadable")
+    assert bad["frame"].startswith('{"e":"depthUpdate"')
+
+
+async def test_a_stop_loses_nothing_that_was_captured(redis_url, tmp_path, sim):
+    async with ingestor(tmp_path, configuration(redis_url, sim.url, BOTH_CHANNELS)) as running:
+        await until(lambda: recorded(redis_url, Trade) > 20)
+        captured = await running.metric("daedalus_ingestor_events_total")
+        assert await running.stop() == 0
+    events = stream(redis_url)
+    assert sum(isinstance(event, Book | Trade) for event in events) >= captured
+    ledger = (await sim.get("/control/ledger"))["symbols"][BTC]["channels"]
+    check_books(events, [last for _, last in ledger["depth"]["ids"]], to_the_end=False)
+    check_trades(events, ledger["trade"]["ids"], to_the_end=False)
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.hget("{binanceus:BTC-USDT}:lease:ingestor", "owner") == b"", "the lease is given back"
+    assert running.logged("stopped")
+
+
+async def test_a_killed_ingestor_is_followed_by_one_that_declares_what_it_does_not_know(redis_url, tmp_path, sim):
+    config = configuration(redis_url, sim.url, BOTH_CHANNELS)
+    async with ingestor(tmp_path, config) as first:
+        await until(lambda: recorded(redis_url, Trade) > 20 and recorded(redis_url, Book) > 20)
+        first.process.kill()
+        await first.process.wait()
+    before = stream(redis_url)
+    async with ingestor(tmp_path, config) as second:
+        await until(lambda: recorded(redis_url, Trade) > 60 and recorded(redis_url, Book) > 40)
+        assert await second.stop() == 0
+    events = stream(redis_url)
+    for channel in ("orderbook", "trades"):
+        assert reasons(events, channel) == ["start", "takeover"]
+    last_book = [event.nonce for event in before if isinstance(event, Book)][-1]
+    last_trade = [event.id for event in before if isinstance(event, Trade)][-1]
+    assert gaps(events, "orderbook")[1].last_nonce == last_book
+    assert gaps(events, "trades")[1].last_id == last_trade
+    ledger = (await sim.get("/control/ledger"))["symbols"][BTC]["channels"]
+    check_books(events, [last for _, last in ledger["depth"]["ids"]], to_the_end=False)
+    check_trades(events, ledger["trade"]["ids"], to_the_end=False)
+
+
+async def test_two_replicas_share_the_markets_and_a_stopped_ones_move_over(redis_url, tmp_path, sim):
+    config = configuration(redis_url, sim.url, {"watchTrades": [BTC, ETH]})
+
+    def owner(market: str) -> str:
+        with redis.Redis.from_url(redis_url) as client:
+            return (client.hget(f"{{binanceus:{market}}}:lease:ingestor", "owner") or b"").decode()
+
+    def owners() -> set[str]:
+        return {owner("BTC-USDT"), owner("ETH-USDT")}
+
+    async with ingestor(tmp_path, config, "one") as one:
+        await until(lambda: owners() == {"one"} and recorded(redis_url, Trade) > 5)
+        async with ingestor(tmp_path, config, "two") as two:
+            await until(lambda: owners() == {"one", "two"})
+            lengths = [length(redis_url, f"binanceus:{name}") for name in ("BTC-USDT", "ETH-USDT")]
+            await until(lambda: all(
+                length(redis_url, f"binanceus:{name}") > before + 10
+                for name, before in zip(("BTC-USDT", "ETH-USDT"), lengths, strict=True)
+            ))  # fmt: skip
+            assert await one.stop() == 0
+            await until(lambda: owners() == {"two"})
+            assert await two.stop() == 0
+    ledger = (await sim.get("/control/ledger"))["symbols"]
+    for symbol in (BTC, ETH):
+        events = stream(redis_url, f"binanceus:{symbol.replace('/', '-')}")
+        check_trades(events, ledger[symbol]["channels"]["trade"]["ids"], to_the_end=False)
+        assert reasons(events, "trades")[0] == "start"
+        assert set(reasons(events, "trades")[1:]) == {"takeover"}
+
+
+async def test_redis_down_at_start_is_waited_for_and_told(server, tmp_path, sim):
+    server.stop()
+    async with ingestor(tmp_path, configuration(server.url, sim.url, BOTH_CHANNELS)) as running:
+        await until(lambda: bool(running.logged("waiting for Redis")))
+        status, body = await running.get("/readyz")
+        assert status == 503
+        assert "redis" in body
+        server.start()
+        await until(lambda: recorded(server.url, Trade) > 3)
+        await until(lambda: bool(running.logged("subscribed", channel="orderbook")))
+        await asyncio.sleep(1.2)
+        assert (await running.get("/readyz"))[0] == 200
+        assert await running.stop() == 0
+
+
+async def test_a_stop_while_redis_is_still_awaited_ends_at_once(server, tmp_path, sim):
+    server.stop()
+    async with ingestor(tmp_path, configuration(server.url, sim.url, BOTH_CHANNELS)) as running:
+        await until(lambda: bool(running.logged("waiting for Redis")))
+        assert await running.stop() == 0
+
+
+async def test_what_does_not_fit_the_queue_is_a_declared_gap(server, tmp_path, sim):
+    config = configuration(server.url, sim.url, BOTH_CHANNELS, ingestion={"queue_maxsize": 100})
+    config["redis"]["socket_timeout_seconds"] = 1.0
+    async with ingestor(tmp_path, config) as running:
+        await until(lambda: recorded(server.url, Trade) > 20 and recorded(server.url, Book) > 10)
+        server.pause()
+        dropped = 0.0
+        while dropped < 20:
+            await asyncio.sleep(0.2)
+            dropped = await running.metric("daedalus_ingestor_dropped_events_total")
+        server.resume()
+        await until(lambda: "overflow" in reasons(stream(server.url), "trades"))
+        books, trades = recorded(server.url, Book), recorded(server.url, Trade)
+        await until(lambda: recorded(server.url, Book) > books + 3 and recorded(server.url, Trade) > trades + 3)
+        await sim.control("pause")
+        ledger = (await sim.get("/control/ledger"))["symbols"][BTC]["channels"]
+        await asyncio.sleep(1.0)
+        dropped = await running.metric("daedalus_ingestor_dropped_events_total")
+        assert await running.stop() == 0
+    events = stream(server.url)
+    lost = sum(event.lost or 0 for event in events if isinstance(event, Gap) and event.reason == "overflow")
+    assert lost == dropped
+    sent_trades, sent_books = ledger["trade"]["ids"], [last for _, last in ledger["depth"]["ids"]]
+    trades = check_trades(events, sent_trades)
+    check_books(events, sent_books)
+    declared = sum(gap.lost or 0 for gap in gaps(events, "trades"))
+    assert trades + declared == len(sent_trades), "each trade is recorded or counted as lost"
+
+
+async def test_an_unknown_symbol_is_told_and_does_not_disturb_the_others(redis_url, tmp_path, sim):
+    channels = {"watchOrderBook": [BTC], "watchTrades": [BTC, "BTC/USDX"]}
+    async with ingestor(tmp_path, configuration(redis_url, sim.url, channels)) as running:
+        await until(lambda: recorded(redis_url, Trade) > 3)
+        (told,) = running.logged("unknown symbol, not recorded")
+        assert (told["symbol"], told["nearest"][0]) == ("BTC/USDX", BTC)
+        assert await running.metric("daedalus_ingestor_unknown_symbols") == 1
+        assert await running.stop() == 0
+    assert length(redis_url, "binanceus:BTC-USDX") == 0
+
+
+async def test_an_exchange_that_refuses_at_start_is_named_by_readyz(redis_url, tmp_path, sim):
+    await sim.fault("status", status=429, path="exchangeInfo", count=3, retry_after_seconds=1)
+    async with ingestor(tmp_path, configuration(redis_url, sim.url, BOTH_CHANNELS)) as running:
+        await until(lambda: bool(running.logged("markets not loaded")))
+        status, body = await running.get("/readyz")
+        assert status == 503
+        assert "exchange binanceus" in body
+        assert "429" in body
+        await until(lambda: recorded(redis_url, Trade) > 3)
+        assert await running.stop() == 0
+
+
+async def test_a_configuration_without_markets_is_no_start(tmp_path):
+    config = configuration("redis://127.0.0.1:1/0", "http://127.0.0.1:1", BOTH_CHANNELS)
+    config["ccxt"]["exchanges"] = {}
+    async with ingestor(tmp_path, config) as running:
+        assert await asyncio.wait_for(running.process.wait(), 30) == 1
+    assert "no market is configured; list symbols under ccxt.exchanges" in running.log_file.read_text()
