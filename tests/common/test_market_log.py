@@ -266,3 +266,19 @@ async def test_a_live_reader_keeps_recent_entries(client: Redis, market_log: Mar
     await market_log.commit_plan(writer, mine)
     await market_log.advance(writer, mine, mine, keep_ms=600_000)
     assert await client.xlen(keys.stream(BTC, keys.RAW)) == 1000
+
+
+async def test_a_consumer_that_is_not_enabled_has_no_group_and_holds_nothing_back(
+    client: Redis, lease_of: LeaseOf
+) -> None:
+    market_log = MarketLog(client, keys.groups(features=False))
+    await market_log.open_market(BTC)
+    publisher, writer = await lease_of(Role.INGESTOR), await lease_of(Role.WRITER)
+    await market_log.publish(publisher, 1, events(*range(1, 1001)))
+    ids = await ids_of(market_log)
+    mine = plan(ids[0], ids[-1], 1000)
+    await market_log.commit_plan(writer, mine)
+    await market_log.advance(writer, mine, mine)
+    assert await client.xlen(keys.stream(BTC, keys.RAW)) < 200
+    with pytest.raises(LookupError):
+        await market_log.cursor(BTC, keys.RAW, "featurizer")

@@ -284,6 +284,18 @@ def test_nothing_outlives_a_killed_supervisor_and_the_next_run_goes_on(start, tm
     assert (exit_code, summary["result"]) == (0, "reconciled"), summary
 
 
+def test_without_features_only_bronze_is_written_and_nothing_waits_for_the_featurizer(start, tmp_path):
+    config = tmp_path / "demo.yaml"
+    config.write_text(
+        "ccxt: {exchanges: {binanceus: {channels: {watchOrderBook: [BTC/USDT]}}}}\n"
+        "etl: {channels: {orderbook: {enabled: false}}}\n"
+    )
+    exit_code, summary = start(tmp_path / "data", "--duration", "4s", "--config", str(config)).end()
+    assert (exit_code, summary["result"]) == (0, "reconciled"), summary
+    assert {path.name for path in (tmp_path / "data").iterdir()} >= {"bronze"}
+    assert not (tmp_path / "data" / "silver").exists()
+
+
 def test_on_a_terminal_there_is_a_live_display(tmp_path):
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

@@ -22,8 +22,9 @@ class Settings:
 
 
 def settings_from(config: Config) -> Settings:
+    markets = config.markets() if config.etl.channels.orderbook.enabled else ()
     return Settings(
-        params={m.market: params_for(config, m.market) for m in config.markets()},
+        params={m.market: params_for(config, m.market) for m in markets},
         poll=config.featurizer.poll,
         commit_after=config.featurizer.commit,
         max_entries=config.featurizer.max_entries,

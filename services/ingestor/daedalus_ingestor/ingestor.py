@@ -46,7 +46,7 @@ class Ingestor:
     ) -> None:
         self._settings = settings
         self._client = client
-        self._log = MarketLog(client)
+        self._log = MarketLog(client, settings.groups)
         self._keeper = keeper
         self._health = health
         self._queue = EventQueue(settings.queue_maxsize)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from daedalus_common.broker import keys
 from daedalus_common.config import Config
 from daedalus_common.config.exchanges import ccxt_id
 from daedalus_common.events import Channel
@@ -41,6 +42,7 @@ class Settings:
     linger: timedelta
     lease_ttl: timedelta
     lease_renew: timedelta
+    groups: keys.Groups
 
 
 def settings_from(config: Config) -> Settings:
@@ -52,6 +54,7 @@ def settings_from(config: Config) -> Settings:
         linger=config.ingestion.linger,
         lease_ttl=config.leases.ttl,
         lease_renew=config.leases.renew,
+        groups=keys.groups(features=config.etl.channels.orderbook.enabled),
     )
 
 

@@ -1,5 +1,6 @@
 """Writes Parquet from the streams: `python -m daedalus_writer --config FILE`."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 from redis.asyncio import Redis
 
+from daedalus_common.broker import keys
 from daedalus_common.broker.client import connect
 from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.broker.market_log import MarketLog
@@ -21,8 +23,13 @@ from daedalus_writer.settings import Settings, settings_from
 from daedalus_writer.shelves import Shelves, open_shelves
 from daedalus_writer.writer import Writer
 
+# Entries are tens of thousands of small containers without cycles. At the default of 700 the collector looks through
+# them so often that reading takes twice as long (13 instead of 7 us an entry).
+GC_THRESHOLD = 50_000
+
 
 async def run(context: ServiceContext) -> None:
+    gc.set_threshold(GC_THRESHOLD)
     settings = settings_from(context.config)
     redis = context.config.redis
     client = connect(redis.url, redis.username, redis.password.get_secret_value(), redis.socket_timeout)
@@ -36,7 +43,7 @@ async def run(context: ServiceContext) -> None:
 
 
 def _writer(context: ServiceContext, settings: Settings, client: Redis, shelves: Shelves, pool: Executor) -> Writer:
-    market_log = MarketLog(client)
+    market_log = MarketLog(client, keys.groups(features=context.config.etl.channels.orderbook.enabled))
     patience = Patience(context.health)
     carrier = Carrier(market_log, shelves, pool, patience, settings.compression, settings.keep_rows)
     keeper = LeaseKeeper(client, Role.WRITER, context.name, settings.markets, settings.lease_ttl, lambda: uuid4().hex)

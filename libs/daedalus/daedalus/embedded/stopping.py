@@ -31,8 +31,9 @@ async def stop_all(run: Run) -> None:
         await _stop_market(run)
     await run.counters.read(run.supervisor.running(INGESTOR))
     await _stop(run, INGESTOR)
-    await _finish(run, FEATURIZER, (keys.RAW,))
-    await _finish(run, WRITER, keys.STREAMS)
+    groups = keys.groups(features=run.config.etl.channels.orderbook.enabled)
+    for name in (FEATURIZER, WRITER):
+        await _finish(run, name, [stream for stream, readers in groups.items() if name in readers])
     await _take_stock(run)
     await _fetch_ledger(run)
     await _stop(run, SIMULATOR)

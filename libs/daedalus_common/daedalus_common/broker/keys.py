@@ -1,13 +1,20 @@
 """Keys of a market in Redis; all share one hash tag, so one script can change them in one Cluster slot."""
 
+from collections.abc import Mapping
+
 from daedalus_common.leases import Role
 from daedalus_common.markets import Market
 
 RAW, SILVER, GOLD = "raw", "silver", "gold"
 STREAMS = (RAW, SILVER, GOLD)
 
-GROUPS: dict[str, tuple[str, ...]] = {RAW: ("writer", "featurizer"), SILVER: ("writer",), GOLD: ("writer",)}
+Groups = Mapping[str, tuple[str, ...]]
 """The consumer groups of each stream; their last-delivered id is the consumer's committed cursor."""
+
+
+def groups(*, features: bool) -> Groups:
+    """The groups of the enabled consumers: one that nobody moves would keep its stream from ever being trimmed."""
+    return {RAW: ("writer", "featurizer") if features else ("writer",), SILVER: ("writer",), GOLD: ("writer",)}
 
 
 def tag(market: Market) -> str:

@@ -89,16 +89,18 @@ class DeadLetter(msgspec.Struct, frozen=True):
 class MarketLog:
     """All commands on markets. Every method touches the keys of one market only, so Cluster can run it."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, groups: keys.Groups | None = None) -> None:
+        """`groups` are created with a market's streams; None = those of every consumer."""
+        self._groups = keys.groups(features=True) if groups is None else groups
         self._client = client
         self._scripts = Scripts(client)
 
-    async def open_market(self, market: Market, groups: Mapping[str, Sequence[str]] = keys.GROUPS) -> None:
+    async def open_market(self, market: Market) -> None:
         """Creates the streams with the groups of the enabled consumers; harmless when they exist."""
         await self._scripts.call(
             "open_market",
             [keys.stream(market, name) for name in keys.STREAMS],
-            [",".join(groups.get(name, ())) for name in keys.STREAMS],
+            [",".join(self._groups.get(name, ())) for name in keys.STREAMS],
         )
 
     async def publish(self, lease: Lease, first: int, events: Iterable[tuple[int, bytes]]) -> Published:
