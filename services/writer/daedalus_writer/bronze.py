@@ -12,7 +12,8 @@ from daedalus_common.events import CONTROL, Channel, Gap, Genesis, Heartbeat, Ki
 from daedalus_common.markets import Market
 from daedalus_common.plans import Destination, bronze_destination
 from daedalus_common.tables import BRONZE, CONTROL_KINDS, SIDES
-from daedalus_writer.arrow_tables import CATEGORY_TYPE, LIST_TYPE, arrow_schema
+from daedalus_writer.arrays import blobs, categories, lists, numbers, texts
+from daedalus_writer.arrow_tables import arrow_schema
 from daedalus_writer.hours import HOUR_NS, hour_at
 from daedalus_writer.stored_rows import StoredRows, split
 
@@ -22,7 +23,9 @@ SOURCE = "ccxt"
 Int64s = NDArray[np.int64]
 Columns = dict[str, pa.Array]
 
-_SIDE_CODES = np.array([1, -1, 0], dtype=np.int32)  # of side -1, 0, +1
+MILLISECONDS = pa.timestamp("ms", "UTC")
+
+_SIDE_CODES = np.array([SIDES.index("sell"), 0, SIDES.index("buy")], dtype=np.int32)  # of side -1, 0 (null), +1
 _CONTROL_CODES = {kind: CONTROL_KINDS.index(kind.name.lower()) for kind in (Kind.GAP, Kind.HEARTBEAT, Kind.GENESIS)}
 
 
@@ -55,7 +58,7 @@ def _own_columns(batch: Batch) -> dict[str, tuple[Int64s, Callable[[], Columns]]
 def _rows(name: str, batch: Batch, position: Int64s, own: Columns) -> StoredRows:
     table = BRONZE[name]
     schema = arrow_schema(table)
-    place: dict[str, NDArray[np.int64] | NDArray[np.int32]] = {
+    place: dict[str, Int64s | NDArray[np.int32]] = {
         "stream_ms": batch.stream_ms[position],
         "stream_seq": batch.stream_seq[position],
         "generation": batch.generation[position].astype(np.int32),
@@ -63,7 +66,7 @@ def _rows(name: str, batch: Batch, position: Int64s, own: Columns) -> StoredRows
         "ts": batch.ts[position],
         "capture_ts": batch.capture_ts[position],
     }
-    columns = {column: _as(values, schema.field(column).type) for column, values in place.items()} | own
+    columns = {column: numbers(values, schema.field(column).type) for column, values in place.items()} | own
     arrow = pa.Table.from_arrays([columns[field.name] for field in schema], schema=schema)
     keys = np.stack([column[position] for column in (batch.stream_ms, batch.stream_seq, batch.seq)], axis=1)
     return StoredRows(table, arrow, keys)
@@ -71,50 +74,34 @@ def _rows(name: str, batch: Batch, position: Int64s, own: Columns) -> StoredRows
 
 def _books(batch: Batch) -> Columns:
     books = batch.books
-    bid_offsets, bid_mask = _list_shape(books.bid_levels, books.bids.shape[1])
-    ask_offsets, ask_mask = _list_shape(books.ask_levels, books.asks.shape[1])
     return {
-        "exchange_ts": _optional(books.exchange_ts, pa.timestamp("ms", "UTC")),
+        "exchange_ts": _optional(books.exchange_ts, MILLISECONDS),
         "nonce": _optional(books.nonce, pa.int64()),
-        "bid_price": _lists(books.bids[:, :, 0], bid_offsets, bid_mask),
-        "bid_size": _lists(books.bids[:, :, 1], bid_offsets, bid_mask),
-        "ask_price": _lists(books.asks[:, :, 0], ask_offsets, ask_mask),
-        "ask_size": _lists(books.asks[:, :, 1], ask_offsets, ask_mask),
+        "bid_price": lists(books.bids[:, :, 0], books.bid_levels),
+        "bid_size": lists(books.bids[:, :, 1], books.bid_levels),
+        "ask_price": lists(books.asks[:, :, 0], books.ask_levels),
+        "ask_size": lists(books.asks[:, :, 1], books.ask_levels),
     }
-
-
-def _list_shape(levels: Int64s, width: int) -> tuple[pa.Array, NDArray[np.bool_] | None]:
-    """Offsets of the lists, and which cells of the padded matrix are in them (None: all)."""
-    offsets = np.zeros(len(levels) + 1, dtype=np.int32)
-    np.cumsum(levels, out=offsets[1:])
-    full = bool((levels == width).all())
-    return pa.array(offsets), None if full else np.arange(width) < levels[:, None]
-
-
-def _lists(padded: NDArray[np.float64], offsets: pa.Array, mask: NDArray[np.bool_] | None) -> pa.Array:
-    values = padded.ravel() if mask is None else padded[mask]
-    return pa.ListArray.from_arrays(offsets, pa.array(values), type=LIST_TYPE)
 
 
 def _trades(batch: Batch) -> Columns:
     trades = batch.trades
     codes = _SIDE_CODES[trades.side.astype(np.int64) + 1]
     return {
-        "exchange_ts": _optional(trades.exchange_ts, pa.timestamp("ms", "UTC")),
-        "id": pa.array(trades.id, pa.string()),
-        "price": pa.array(trades.price),
-        "amount": pa.array(trades.amount),
-        "side": _category(codes, codes < 0, SIDES),
+        "exchange_ts": _optional(trades.exchange_ts, MILLISECONDS),
+        "id": texts(trades.id),
+        "price": numbers(trades.price, pa.float64()),
+        "amount": numbers(trades.amount, pa.float64()),
+        "side": categories(codes, SIDES, trades.side == 0),
     }
 
 
 def _tickers(events: Sequence[Ticker]) -> Columns:
-    schema = arrow_schema(BRONZE[Channel.TICKER.value])
-    return {
-        name: pa.array([getattr(event, name) for event in events], schema.field(name).type)
-        for name in Ticker.__struct_fields__
-        if name != "capture_ts"
-    }
+    columns = {"exchange_ts": _integers([event.exchange_ts for event in events], MILLISECONDS)}
+    for column in BRONZE[Channel.TICKER.value].columns:
+        if column.type == "float64":
+            columns[column.name] = _floats([getattr(event, column.name) for event in events])
+    return columns
 
 
 def _control(batch: Batch, events: Sequence[tuple[int, Gap | Heartbeat | Genesis]]) -> Columns:
@@ -122,14 +109,14 @@ def _control(batch: Batch, events: Sequence[tuple[int, Gap | Heartbeat | Genesis
     gaps = [event if isinstance(event, Gap) else None for _, event in events]
     geneses = [event if isinstance(event, Genesis) else None for _, event in events]
     return {
-        "kind": _category(kinds, kinds < 0, CONTROL_KINDS),
-        "channel": pa.array([gap and gap.channel for gap in gaps], pa.string()),
-        "reason": pa.array([gap and gap.reason for gap in gaps], pa.string()),
-        "last_nonce": pa.array([gap and gap.last_nonce for gap in gaps], pa.int64()),
-        "last_id": pa.array([gap and gap.last_id for gap in gaps], pa.string()),
-        "lost": pa.array([gap and gap.lost for gap in gaps], pa.int64()),
-        "genesis_id": pa.array([genesis and genesis.id for genesis in geneses], pa.string()),
-        "params": pa.array([genesis and genesis.params for genesis in geneses], pa.binary()),
+        "kind": categories(kinds, CONTROL_KINDS, kinds < 0),
+        "channel": texts([gap.channel if gap else None for gap in gaps]),
+        "reason": texts([gap.reason if gap else None for gap in gaps]),
+        "last_nonce": _integers([gap.last_nonce if gap else None for gap in gaps], pa.int64()),
+        "last_id": texts([gap.last_id if gap else None for gap in gaps]),
+        "lost": _integers([gap.lost if gap else None for gap in gaps], pa.int64()),
+        "genesis_id": texts([genesis.id if genesis else None for genesis in geneses]),
+        "params": blobs([genesis.params if genesis else None for genesis in geneses]),
     }
 
 
@@ -138,14 +125,14 @@ def _positions(events: Sequence[tuple[int, object]]) -> Int64s:
 
 
 def _optional(values: Int64s, kind: pa.DataType) -> pa.Array:
-    absent = values == NONE
-    return pa.array(values, mask=absent if absent.any() else None).view(kind)
+    return numbers(values, kind, values == NONE)
 
 
-def _as(values: NDArray[np.int64] | NDArray[np.int32], kind: pa.DataType) -> pa.Array:
-    return pa.array(values).view(kind)
+def _integers(values: Sequence[int | None], kind: pa.DataType) -> pa.Array:
+    absent = np.array([value is None for value in values], dtype=np.bool_)
+    return numbers(np.array([value or 0 for value in values], dtype=np.int64), kind, absent)
 
 
-def _category(codes: NDArray[np.int32], absent: NDArray[np.bool_], labels: Sequence[str]) -> pa.Array:
-    indices = pa.array(codes, pa.int32(), mask=absent)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(labels, pa.string())).cast(CATEGORY_TYPE)
+def _floats(values: Sequence[float | None]) -> pa.Array:
+    absent = np.array([value is None for value in values], dtype=np.bool_)
+    return numbers(np.array([value or 0.0 for value in values], dtype=np.float64), pa.float64(), absent)

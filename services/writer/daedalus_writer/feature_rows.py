@@ -16,7 +16,8 @@ from daedalus_common.markets import Market
 from daedalus_common.plans import Destination, gold_destination, silver_destination
 from daedalus_common.rows import Column, RowSchema, schema_id, unpack_rows
 from daedalus_common.tables import BAR_DURATION, rows_table
-from daedalus_writer.arrow_tables import CATEGORY_TYPE, arrow_schema
+from daedalus_writer.arrays import bools, categories, numbers
+from daedalus_writer.arrow_tables import arrow_schema
 from daedalus_writer.hours import HOUR_NS, hour_at
 from daedalus_writer.stored_rows import StoredRows, split
 
@@ -103,7 +104,7 @@ def _rows_of_schema(
     timestamp, values = timestamp[right], values[right]
     keys = np.array([rows[i].key for i in right.tolist()], dtype=np.int64)
     table = rows_table(schema)
-    columns = [_as_timestamp(timestamp), pa.array(keys[:, 2])]
+    columns = [numbers(timestamp, pa.timestamp("ns", "UTC")), numbers(keys[:, 2], pa.int64())]
     columns += [_column(column, values[:, i]) for i, column in enumerate(schema.columns)]
     stored = StoredRows(table, pa.Table.from_arrays(columns, schema=arrow_schema(table)), keys, schema.id.hex())
     places: dict[Destination, StoredRows] = {}
@@ -138,14 +139,13 @@ def _range(column: Column) -> tuple[float, float]:
 def _column(column: Column, cells: Float64s) -> pa.Array:
     absent = np.isnan(cells)
     if column.dtype == "float64":
-        return pa.array(cells, mask=absent)
+        return numbers(cells, pa.float64(), absent)
     whole = np.where(absent, 0.0, cells).astype(np.int64)
     if column.dtype == "int64":
-        return pa.array(whole, mask=absent)
+        return numbers(whole, pa.int64(), absent)
     if column.dtype == "bool":
-        return pa.array(whole.astype(np.bool_), mask=absent)
-    codes = pa.array(whole.astype(np.int32), mask=absent)
-    return pa.DictionaryArray.from_arrays(codes, pa.array(column.labels, pa.string())).cast(CATEGORY_TYPE)
+        return bools(whole.astype(np.bool_), absent)
+    return categories(whole.astype(np.int32), column.labels, absent)
 
 
 def _by_duration(schema: RowSchema, rows: StoredRows, values: Float64s) -> dict[int, StoredRows]:
@@ -167,7 +167,3 @@ def _destination(market: Market, schema: RowSchema, duration: int, hour: int) ->
     else:
         place = silver_destination(schema.table, market, hour_at(hour))
     return replace(place, schema=schema.id.hex())
-
-
-def _as_timestamp(timestamp: NDArray[np.int64]) -> pa.Array:
-    return pa.array(timestamp).view(pa.timestamp("ns", "UTC"))

@@ -5,8 +5,9 @@ replies of XRANGE -> chunks -> columns of each chunk -> rows of each object
 
 import base64
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from daedalus_common.batches import Foreign, RawEntry
 from daedalus_common.broker.keys import RAW
@@ -17,8 +18,9 @@ from daedalus_writer.bronze import bronze_rows
 from daedalus_writer.feature_rows import Schemas, feature_rows
 from daedalus_writer.stored_rows import StoredRows
 
-CHUNK_ENTRIES = 4096
-"""Decoded at once: 7 MB of books of 50 levels, so that what decoding holds besides the rows stays small."""
+CHUNK_ENTRIES = 1024
+"""Decoded at once: 1.7 MB of books of 50 levels stay in the processor's cache (4.9 us a row; 5.6 with 4096, 7.3 with
+256)."""
 
 _PLANNED = "not known when its run was planned"
 
@@ -29,6 +31,16 @@ class Gathered:
 
     rows: Mapping[Destination, StoredRows]
     dead: tuple[DeadLetter, ...]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Parts of one run in the order of its entries; copies no columns."""
+        rows: dict[Destination, list[StoredRows]] = defaultdict(list)
+        for part in parts:
+            for place, of_place in part.rows.items():
+                rows[place].append(of_place)
+        dead = tuple(letter for part in parts for letter in part.dead)
+        return cls({place: StoredRows.joined(of_place) for place, of_place in rows.items()}, dead)
 
     @property
     def row_counts(self) -> dict[Destination, int]:
@@ -46,17 +58,7 @@ def gather(
 
     `planned_dead` are entries that are dead letters by a plan, whatever they look like now.
     """
-    parts: dict[Destination, list[StoredRows]] = defaultdict(list)
-    dead: list[DeadLetter] = []
-    for chunk in _chunks(replies):
-        ours = [entry for entry in chunk if entry[0].decode() not in planned_dead] if planned_dead else chunk
-        places, foreign = _decode(market, stream, ours, schemas)
-        for place, rows in places.items():
-            parts[place].append(rows)
-        if foreign or len(ours) < len(chunk):
-            dead += _dead_letters(chunk, foreign, planned_dead)
-    joined = {place: StoredRows.joined(of_place) for place, of_place in parts.items()}
-    return Gathered(joined, tuple(dead))
+    return Gathered.joined([_sort_out(market, stream, chunk, schemas, planned_dead) for chunk in _chunks(replies)])
 
 
 def _chunks(replies: list[list[RawEntry]]) -> Iterator[list[RawEntry]]:
@@ -69,21 +71,30 @@ def _chunks(replies: list[list[RawEntry]]) -> Iterator[list[RawEntry]]:
             yield chunk[start : start + CHUNK_ENTRIES]
 
 
+def _sort_out(
+    market: Market, stream: str, chunk: list[RawEntry], schemas: Schemas, planned_dead: Collection[str]
+) -> Gathered:
+    doomed = [entry for entry in chunk if entry[0].decode() in planned_dead] if planned_dead else []
+    ours = [entry for entry in chunk if entry[0].decode() not in planned_dead] if doomed else chunk
+    rows, foreign = _decode(market, stream, ours, schemas)
+    if not (foreign or doomed):
+        return Gathered(rows, ())
+    reasons = {entry.id: entry.reason for entry in (*foreign, *_decode(market, stream, doomed, schemas)[1])}
+    return Gathered(rows, _dead_letters(chunk, dict.fromkeys(planned_dead, _PLANNED) | reasons))
+
+
 def _decode(
     market: Market, stream: str, entries: list[RawEntry], schemas: Schemas
 ) -> tuple[Mapping[Destination, StoredRows], tuple[Foreign, ...]]:
     return bronze_rows(market, entries) if stream == RAW else feature_rows(market, stream, entries, schemas)
 
 
-def _dead_letters(
-    chunk: list[RawEntry], foreign: tuple[Foreign, ...], planned_dead: Collection[str]
-) -> list[DeadLetter]:
-    reasons = dict.fromkeys(planned_dead, _PLANNED) | {entry.id: entry.reason for entry in foreign}
-    return [
+def _dead_letters(chunk: list[RawEntry], reasons: Mapping[str, str]) -> tuple[DeadLetter, ...]:
+    return tuple(
         DeadLetter(id_.decode(), reasons[id_.decode()], {_text(name): _text(value) for name, value in fields.items()})
         for id_, fields in chunk
         if id_.decode() in reasons
-    ]
+    )
 
 
 def _text(value: bytes) -> str:

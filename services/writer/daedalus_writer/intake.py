@@ -1,5 +1,6 @@
 """What one stream of an owned market has brought since its last flush."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -8,11 +9,15 @@ from daedalus_common.batches import RawEntry
 from daedalus_common.broker.keys import RAW
 from daedalus_common.leases import Lease
 from daedalus_writer.flush import Limits, Look
+from daedalus_writer.gathering import CHUNK_ENTRIES, Gathered
 from daedalus_writer.hours import HOUR_NS
-from daedalus_writer.reading import FIRST_GUESS_BYTES, next_wait
+from daedalus_writer.reading import FIRST_GUESS_BYTES, entries_to_ask, learned_size, next_wait
 
 ENTRY_MEMORY_BYTES = 512
 """What an entry takes besides its payload: a tuple, a dict of four fields, their values, all Python objects."""
+
+ROW_MEMORY_BYTES = 100
+"""What its row takes in columns, besides as much as the payload."""
 
 Name = tuple[str, str]
 """(market, stream)"""
@@ -20,9 +25,13 @@ Name = tuple[str, str]
 
 @dataclass(slots=True)
 class Run:
-    """Consecutive entries, and what their size is."""
+    """Consecutive entries, the first of them perhaps decoded already, and what their size is."""
 
     replies: list[list[RawEntry]] = field(default_factory=list)
+    """Entries that are not decoded yet; `undecoded` counts them and those that are being decoded."""
+    undecoded: int = 0
+    decoded: list[Gathered] = field(default_factory=list)
+    decoding: asyncio.Task[None] | None = None
     entries: int = 0
     size_bytes: int = 0
     since: float = 0.0
@@ -32,7 +41,14 @@ class Run:
 
     @property
     def memory_bytes(self) -> int:
-        return self.size_bytes + self.entries * ENTRY_MEMORY_BYTES
+        rows = self.entries - self.undecoded
+        return self.size_bytes + self.undecoded * ENTRY_MEMORY_BYTES + rows * ROW_MEMORY_BYTES
+
+    @property
+    def is_worth_decoding(self) -> bool:
+        """Enough entries for a whole chunk, and nobody is at it."""
+        idle = self.decoding is None or self.decoding.done()
+        return idle and sum(map(len, self.replies)) >= CHUNK_ENTRIES
 
     def add(self, stream: str, reply: list[RawEntry], now: float) -> None:
         if not self.entries:
@@ -41,6 +57,7 @@ class Run:
         self.last_id = reply[-1][0].decode()
         self.replies.append(reply)
         self.entries += len(reply)
+        self.undecoded += len(reply)
         self.size_bytes += sum(_payload_bytes(fields) for _, fields in reply)
         # Times never go back within a stream, so the ends tell whether an hour has passed.
         ends = (_time_ns(stream, fields) for fields in (reply[0][1], reply[-1][1]))
@@ -77,8 +94,13 @@ class Intake:
         if reply:
             before = self.run.memory_bytes
             self.run.add(self.stream, reply, now)
-            self.entry_bytes = (self.run.memory_bytes - before) // len(reply)
+            self.entry_bytes = learned_size(self.entry_bytes, len(reply), self.run.memory_bytes - before)
             self.position = self.run.last_id
+
+    def entries_to_ask(self, room_bytes: int, limits: Limits) -> int:
+        """The COUNT of the next read: what memory has room for, and no more than the run may still take."""
+        left = min(limits.rows - self.run.entries, (limits.size_bytes - self.run.size_bytes) // self.entry_bytes)
+        return min(entries_to_ask(self.entry_bytes, room_bytes), max(1, left))
 
     def is_full(self, limits: Limits) -> bool:
         """The run is as long as one may be; it waits for the one before it to be written."""

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import structlog
 from redis.exceptions import RedisError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential, wait_random
 
 from daedalus_common.stores import ObjectMissing, StoreError
 from daedalus_common.telemetry import Health, mask_url
@@ -51,7 +51,7 @@ class Patience:
 
         attempts = AsyncRetrying(
             retry=retry_if_exception(passing),
-            wait=wait_exponential_jitter(initial=FIRST_WAIT_SECONDS, max=MAX_WAIT_SECONDS, jitter=FIRST_WAIT_SECONDS),
+            wait=wait_exponential(FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS) + wait_random(0, FIRST_WAIT_SECONDS),
             before_sleep=report,
         )
 

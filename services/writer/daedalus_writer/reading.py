@@ -11,12 +11,23 @@ REPLY_SIZE_BYTES = 8 * 1024 * 1024
 
 MAX_COUNT = 2000
 WANTED_ENTRIES = 200
-FIRST_GUESS_BYTES = 4096
+FIRST_GUESS_BYTES = 16 * 1024
 
 
 def entries_to_ask(entry_bytes: int, room_bytes: int) -> int:
     """The COUNT for a stream whose entries took `entry_bytes` lately; 0 where there is no room for any."""
     return min(MAX_COUNT, max(0, min(REPLY_SIZE_BYTES, room_bytes)) // max(1, entry_bytes))
+
+
+def learned_size(guess_bytes: int, found: int, size_bytes: int) -> int:
+    """What to expect of the next entries after a reply of `found` entries and `size_bytes`.
+
+    Up at once, for memory is at stake; down by and by, for a few small entries say little about the next.
+    """
+    mean = size_bytes // found
+    if mean >= guess_bytes:
+        return mean
+    return guess_bytes - (guess_bytes - mean) * max(found, 20) // (max(found, 20) + 180)
 
 
 def next_wait(wait: timedelta, asked: int, found: int, shortest: timedelta, longest: timedelta) -> timedelta:

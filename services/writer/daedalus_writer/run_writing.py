@@ -37,7 +37,7 @@ class RunWriter:
         """Makes the run that follows `cursor` durable and moves the cursor to its last entry."""
         market = lease.market
         with metrics.FLUSH_SECONDS.time():
-            gathered = await self._gather(market, stream, run.replies)
+            gathered = await self._whole(market, stream, run)
             counters = await self._patience.redis(lambda: self._log.counters(market))
             plan = make_plan(
                 stream=stream,
@@ -53,6 +53,13 @@ class RunWriter:
             await self._carrier.carry_out(lease, plan, gathered)
         metrics.FLUSHES.labels(**metrics.stream_labels(market, stream), reason=reason.value).inc()
 
+    async def decode(self, market: Market, stream: str, run: Run) -> None:
+        """Decodes what the run holds so far, while more of it is read or an earlier run is written."""
+        replies, run.replies = run.replies, []
+        entries = sum(map(len, replies))
+        run.decoded.append(await self._gather(market, stream, replies))
+        run.undecoded -= entries
+
     async def resume(self, lease: Lease, stream: str) -> None:
         """Carries out the plan that a former owner left unfinished, if there is one."""
         market = lease.market
@@ -64,6 +71,13 @@ class RunWriter:
         gathered = await self._gather(market, stream, [run], frozenset(plan.dead))
         await self._carrier.carry_out(lease, plan, gathered)
         metrics.PLANS_RESUMED.labels(**metrics.stream_labels(market, stream)).inc()
+
+    async def _whole(self, market: Market, stream: str, run: Run) -> Gathered:
+        if run.decoding is not None:
+            await run.decoding
+        if run.replies:
+            await self.decode(market, stream, run)
+        return Gathered.joined(run.decoded)
 
     async def _gather(
         self,

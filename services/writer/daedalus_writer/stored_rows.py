@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from daedalus_common.tables import Table
+from daedalus_writer.arrays import numbers
 
 Keys = NDArray[np.int64]
 """Shape (rows, 3): stream_ms, stream_seq, seq."""
@@ -47,6 +48,6 @@ def split(rows: StoredRows, by: NDArray[np.int64]) -> dict[int, StoredRows]:
         return {values[0]: rows}
     members = {value: np.flatnonzero(by == value) for value in values}
     return {
-        value: StoredRows(rows.table, rows.arrow.take(where), rows.keys[where], rows.schema)
+        value: StoredRows(rows.table, rows.arrow.take(numbers(where, pa.int64())), rows.keys[where], rows.schema)
         for value, where in members.items()
     }

@@ -24,7 +24,6 @@ from daedalus_writer import metrics
 from daedalus_writer.flush import Limits, Reason, flushes_due
 from daedalus_writer.intake import Intake, Run
 from daedalus_writer.patience import Patience
-from daedalus_writer.reading import entries_to_ask
 from daedalus_writer.run_writing import RunWriter
 from daedalus_writer.settings import Pace
 
@@ -82,6 +81,8 @@ class Writer:
         lag = asyncio.create_task(self._tell_lag(finished))
         try:
             while not stop.is_set():
+                if renewal.done():
+                    renewal.result()  # without it every market would quietly go to others
                 more = await self._tolerant_turn()
                 await pause(stop, 0 if more else self._pace.poll.total_seconds())
             await self._finish()
@@ -90,6 +91,7 @@ class Writer:
             await asyncio.gather(renewal, lag)
             for market in list(self._works):
                 await self._drop(market)
+            metrics.HELD_BYTES.set(0)
         await self._leave()
 
     async def turn(self, *, stopping: bool = False) -> bool:
@@ -102,6 +104,7 @@ class Writer:
         self._collect()
         self._open_streams()
         more = await self._read(stopping=stopping)
+        self._start_decoding()
         self._start_flushes(stopping=stopping)
         metrics.HELD_BYTES.set(self._held_bytes())
         return more
@@ -155,9 +158,11 @@ class Writer:
         work = self._works.pop(market, None)
         if work is None:
             return
-        for task in work.tasks.values():
+        runs = [*work.writing.values(), *(intake.run for intake in work.intakes.values())]
+        tasks = [*work.tasks.values(), *(run.decoding for run in runs if run.decoding is not None)]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*work.tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for stream in keys.STREAMS:
             metrics.forget_lag(market, stream)
 
@@ -189,7 +194,7 @@ class Writer:
         held = self._held_bytes()
         room = (self._limits.memory_bytes - held) // max(1, len(due))
         # Where nothing is held, one entry is read even if it alone is larger than the budget.
-        asked = [(intake, entries_to_ask(intake.entry_bytes, room) or (0 if held else 1)) for intake in due]
+        asked = [(intake, intake.entries_to_ask(room, self._limits) or (0 if held else 1)) for intake in due]
         asked = [(intake, count) for intake, count in asked if count]
         if not asked:
             return False
@@ -199,6 +204,12 @@ class Writer:
         for (intake, count), reply in zip(asked, replies, strict=True):
             intake.accept(count, reply, now)
         return any(not intake.drained for intake, _ in asked)
+
+    def _start_decoding(self) -> None:
+        for _, intake in self._intakes():
+            run = intake.run
+            if run.is_worth_decoding:
+                run.decoding = asyncio.create_task(self._run_writer.decode(intake.lease.market, intake.stream, run))
 
     def _start_flushes(self, *, stopping: bool) -> None:
         now = self._clock()

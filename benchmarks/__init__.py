@@ -1,0 +1,1 @@
+"""What Daedalus costs and gives, measured on the machine it runs on: `python -m benchmarks --help`."""
