@@ -42,10 +42,12 @@ def standing_before(stack: Stack, role: Role, events: Sequence[Event]) -> Iterat
     asyncio.run(_write_genesis(stack))
     service = stack.start(role.value)
     with stack.client() as client:
-        seconds_until(
-            lambda: client.hget(keys.lease(MARKET, role), "owner") == f"{role.value}-1".encode(),
-            f"{role.value} owns the market", READY_SECONDS, 0.05,
-        )  # fmt: skip
+        owner = f"{role.value}-1".encode()
+        stack.wait_until(
+            lambda: client.hget(keys.lease(MARKET, role), "owner") == owner,
+            f"{role.value} owns the market",
+            READY_SECONDS,
+        )
     time.sleep(_SETTLE_SECONDS)
     service.usage.suspend()
     asyncio.run(_publish(stack, events))
@@ -58,6 +60,8 @@ def seconds_to_drain(stack: Stack, service: Service, role: Role, left: int = 0) 
     with stack.client() as client:
 
         def is_drained() -> bool:
+            if not service.running:
+                raise RuntimeError(f"{role.value} ended before the stream did\n{stack.logs()}")
             return any(each["name"] == group and each["lag"] <= left for each in client.xinfo_groups(key))
 
         service.usage.resume()

@@ -23,7 +23,7 @@ from daedalus_common.config import parse_config
 from daedalus_common.markets import Market
 from daedalus_common.tables import BRONZE
 from daedalus_writer.arrow_tables import Compression
-from daedalus_writer.parquet import to_parquet
+from daedalus_writer.parquet import Draft
 from daedalus_writer.settings import settings_from
 from daedalus_writer.stored_rows import StoredRows
 from support.recording import SYMBOLS, check_market, files_of, frames, partition_of, tape_of
@@ -104,9 +104,13 @@ def _size(symbol: str, table: Any, length_ms: int, compression: Compression) -> 
     bounds = [0, *(np.flatnonzero(np.diff(files)) + 1).tolist(), len(table)]
     parts = (table.slice(start, end - start) for start, end in pairwise(bounds))
     market = Market("binanceus", symbol)
-    return sum(len(to_parquet(_stored(part), market, RAW, compression)) for part in parts)
+    return sum(_weigh(part, market, compression) for part in parts)
 
 
-def _stored(part: Any) -> StoredRows:
+def _weigh(part: Any, market: Market, compression: Compression) -> int:
+    """Bytes of the object that the writer makes of these rows."""
     keys = np.column_stack([part[name].to_numpy() for name in ("stream_ms", "stream_seq", "seq")])
-    return StoredRows(BRONZE["orderbook"], part, keys)
+    table = BRONZE["orderbook"]
+    draft = Draft(table, "", compression)
+    draft.add(StoredRows(table, part, keys))
+    return len(draft.finished(market, RAW)[0])

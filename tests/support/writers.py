@@ -64,10 +64,10 @@ def build_writer(
     health = health or Health("writer")
     patience = Patience(health)
     shelves = Shelves(Shelf("bronze", store), Shelf("features", feature_store or store))
-    carrier = Carrier(market_log, shelves, ThreadPoolExecutor(2), patience, ZSTD, keep_rows)
+    carrier = Carrier(market_log, shelves, ThreadPoolExecutor(2), patience, keep_rows)
     keeper = LeaseKeeper(client, Role.WRITER, name, markets, ttl, lambda: uuid4().hex)
     pace = Pace(timedelta(seconds=0.01), timedelta(seconds=0.05), renew)
-    return Writer(market_log, keeper, RunWriter(market_log, carrier, patience), patience, health, limits, pace)
+    return Writer(market_log, keeper, RunWriter(market_log, carrier, patience, ZSTD), patience, health, limits, pace)
 
 
 @asynccontextmanager

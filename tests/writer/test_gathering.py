@@ -4,16 +4,18 @@ import base64
 from datetime import UTC, datetime
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from daedalus_common.batches import RawEntry
 from daedalus_common.entries import encode
 from daedalus_common.events import Book, Gap, Heartbeat, Trade
 from daedalus_common.markets import Market
-from daedalus_common.plans import bronze_destination, gold_destination, silver_destination
+from daedalus_common.plans import Destination, bronze_destination, gold_destination, silver_destination
 from daedalus_common.rows import Column, RowSchema, pack_rows
 from daedalus_writer import gathering, metrics
-from daedalus_writer.gathering import Gathered, gather
+from daedalus_writer.gathering import Gathering
+from support.gathered import ZSTD, encoded, gather, read
 
 BTC = Market("binanceus", "BTC/USDT")
 HOUR_14 = datetime(2026, 2, 3, 14, tzinfo=UTC)
@@ -41,8 +43,12 @@ def row(number: int, schema: RowSchema, ts: int, *values: float) -> RawEntry:
     return b"%d-0" % number, {b"s": b"%d" % number, b"c": schema.table.encode(), b"p": payload}
 
 
-def seqs(gathered: Gathered) -> dict[str, list[int]]:
-    return {f"{p.table} {p.stamp}": rows.keys[:, 2].tolist() for p, rows in gathered.rows.items()}
+def seqs(gathered: Gathering) -> dict[str, list[int]]:
+    return {f"{place.table} {place.stamp}": found for place, found in seqs_by_place(gathered).items()}
+
+
+def seqs_by_place(gathered: Gathering) -> dict[Destination, list[int]]:
+    return {place: read(content)["seq"].to_pylist() for place, content in encoded(gathered, BTC, "raw").items()}
 
 
 def test_each_table_and_hour_is_an_object_of_its_own() -> None:
@@ -64,18 +70,18 @@ def test_each_table_and_hour_is_an_object_of_its_own() -> None:
         "bronze/ccxt/control 20260203T15": [5],
     }
     assert gathered.row_counts[bronze_destination("ccxt", "orderbook", BTC, HOUR_15)] == 2
-    assert gathered.dead == ()
+    assert gathered.dead == []
 
 
 def test_rows_keep_the_order_of_the_stream_over_replies_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gathering, "CHUNK_ENTRIES", 7)
     run = [raw(number, ns(HOUR_14, number)) for number in range(1, 51)]
     replies = [run[:3], run[3:6], run[6:30], run[30:31], run[31:]]
-    gathered = gather(BTC, "raw", replies, {})
-    assert seqs(gathered) == {"bronze/ccxt/control 20260203T14": list(range(1, 51))}
+    gathered = Gathering(BTC, "raw", ZSTD)
+    gathered.take(replies, {})
     assert replies == [], "the entries' memory is free"
-    [rows] = gathered.rows.values()
-    assert rows.arrow["seq"].to_pylist() == list(range(1, 51))
+    gathered.take([[raw(51, ns(HOUR_14, 51))]], {})
+    assert seqs(gathered) == {"bronze/ccxt/control 20260203T14": list(range(1, 52))}
 
 
 def test_a_foreign_entry_becomes_a_dead_letter_with_its_reason_and_fields() -> None:
@@ -89,7 +95,7 @@ def test_a_foreign_entry_becomes_a_dead_letter_with_its_reason_and_fields() -> N
 
 def test_a_run_of_foreign_entries_alone_has_dead_letters_and_no_rows() -> None:
     gathered = gather(BTC, "raw", [[(b"1-0", {b"x": b"y"}), (b"2-0", {b"x": b"z"})]], {})
-    assert gathered.rows == {}
+    assert gathered.drafts == {}
     assert [letter.id for letter in gathered.dead] == ["1-0", "2-0"]
 
 
@@ -110,7 +116,7 @@ def test_silver_goes_by_day_and_its_names_by_hour() -> None:
         row(3, SILVER, ns(MIDNIGHT), 3.0, 3),
     ]
     gathered = gather(BTC, "silver", [run], SCHEMAS)
-    places = sorted(gathered.rows)
+    places = sorted(gathered.drafts)
     assert [place.stamp for place in places] == ["20260203T14", "20260203T15", "20260204T00"]
     assert places[0].partition == places[1].partition == silver_destination("orderbook", BTC, HOUR_14).partition
     assert {place.schema for place in places} == {SILVER.id.hex()}
@@ -119,7 +125,7 @@ def test_silver_goes_by_day_and_its_names_by_hour() -> None:
 def test_gold_bars_go_by_duration_and_month_and_other_bars_by_month() -> None:
     run = [row(1, BARS, ns(HOUR_14), 1.0, 60), row(2, BARS, ns(HOUR_14), 1.0, 300), row(3, BARS, ns(HOUR_14), 1.0, 60)]
     gathered = gather(BTC, "gold", [[*run, row(4, TICK_BARS, ns(HOUR_14), 1.0)]], SCHEMAS)
-    places = {(place.table, place.partition): rows.keys[:, 2].tolist() for place, rows in gathered.rows.items()}
+    places = {(place.table, place.partition): found for place, found in seqs_by_place(gathered).items()}
     assert places == {
         ("gold/bars", gold_destination("bars", 60, BTC, HOUR_14).partition): [1, 3],
         ("gold/bars", gold_destination("bars", 300, BTC, HOUR_14).partition): [2],
@@ -135,11 +141,13 @@ def test_rows_of_two_schemas_never_share_an_object() -> None:
         row(3, SILVER, ns(HOUR_14), 1.0, 1),
     ]
     gathered = gather(BTC, "silver", [run], SCHEMAS | {newer.id: newer})
-    assert {place.schema: rows.keys[:, 2].tolist() for place, rows in gathered.rows.items()} == {
-        SILVER.id.hex(): [1, 3],
-        newer.id.hex(): [2],
-    }
-    assert [rows.arrow.column_names[-1] for rows in gathered.rows.values()] == ["count", "spread"]
+    tables = {place.schema: read(content) for place, content in encoded(gathered, BTC, "silver").items()}
+    assert tables[SILVER.id.hex()].to_pylist()[1] == row_of(3, mid_price=1.0, count=1)
+    assert tables[newer.id.hex()].to_pylist() == [row_of(2, mid_price=1.0, spread=0.5)]
+
+
+def row_of(seq: int, **values: float) -> dict[str, object]:
+    return {"timestamp": pd.Timestamp(HOUR_14), "seq": seq, **values}
 
 
 def broken(**changes: bytes) -> RawEntry:
@@ -183,7 +191,7 @@ def test_a_row_that_is_none_of_ours_is_refused_and_its_neighbours_are_stored(
 @pytest.mark.parametrize("duration", [np.nan, 0.0, -60.0])
 def test_a_bar_without_a_duration_has_no_place(duration: float) -> None:
     gathered = gather(BTC, "gold", [[row(1, BARS, ns(HOUR_14), 1.0, duration)]], SCHEMAS)
-    assert gathered.rows == {}
+    assert gathered.drafts == {}
     assert gathered.dead[0].reason == "a value does not fit its column"
 
 

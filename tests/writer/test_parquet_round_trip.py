@@ -18,14 +18,13 @@ from daedalus_common.rows import Column, RowSchema, pack_rows
 from daedalus_common.tables import BRONZE, rows_table
 from daedalus_writer import parquet
 from daedalus_writer.arrow_tables import Compression, arrow_schema
-from daedalus_writer.gathering import gather
-from daedalus_writer.parquet import Identity, read_identity, to_parquet
-from daedalus_writer.stored_rows import StoredRows
+from daedalus_writer.gathering import Gathering
+from daedalus_writer.parquet import Identity, read_identity
+from support.gathered import ZSTD, encoded, gather
 
 BTC = Market("binanceus", "BTC/USDT")
 T = 1_770_127_200_123_456_789
 MS = 1_770_127_200_120
-ZSTD = Compression("zstd", 3)
 
 
 def entries(*events: Event, first: int = 1) -> list[RawEntry]:
@@ -35,17 +34,14 @@ def entries(*events: Event, first: int = 1) -> list[RawEntry]:
     ]
 
 
-def rows_of(events: list[Event]) -> StoredRows:
-    [rows] = gather(BTC, "raw", [entries(*events)], {}).rows.values()
-    return rows
-
-
-def bytes_of(rows: StoredRows, compression: Compression = ZSTD) -> io.BytesIO:
-    return io.BytesIO(to_parquet(rows, BTC, "raw", compression))
+def object_of(*events: Event, compression: Compression = ZSTD) -> io.BytesIO:
+    gathered = gather(BTC, "raw", [entries(*events)], compression=compression)
+    [content] = encoded(gathered, BTC, "raw").values()
+    return io.BytesIO(content)
 
 
 def read(*events: Event, compression: Compression = ZSTD) -> pa.Table:
-    return pq.ParquetFile(bytes_of(rows_of(list(events)), compression)).read()
+    return pq.ParquetFile(object_of(*events, compression=compression)).read()
 
 
 def test_every_bronze_row_begins_with_its_place_in_the_sequence() -> None:
@@ -163,8 +159,8 @@ def silver(values: list[list[float]]) -> pa.Table:
     run: list[RawEntry] = [
         (b"%d-0" % i, {b"s": b"%d" % i, b"c": b"orderbook", b"p": p}) for i, p in enumerate(payloads, start=1)
     ]
-    [rows] = gather(BTC, "silver", [run], {SILVER.id: SILVER}).rows.values()
-    return pq.ParquetFile(bytes_of(rows)).read()
+    [content] = encoded(gather(BTC, "silver", [run], {SILVER.id: SILVER}), BTC, "silver").values()
+    return pq.ParquetFile(io.BytesIO(content)).read()
 
 
 def test_feature_rows_come_out_typed_with_nulls_where_the_bitmap_says() -> None:
@@ -187,16 +183,28 @@ def test_every_codec_of_the_configuration_works(codec: tuple[str, int | None]) -
     assert table["id"].to_pylist() == ["1"]
 
 
-def test_large_objects_have_several_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_encoded_group_by_group_while_more_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    gathering = Gathering(BTC, "raw", ZSTD)
+    run = entries(*[Heartbeat(T)] * 100)
+    gathering.take([run[:40]], {})
+    [draft] = gathering.drafts.values()
     monkeypatch.setattr(parquet, "ROW_GROUP_SIZE_BYTES", 2000)
-    file = pq.ParquetFile(bytes_of(rows_of([Heartbeat(T)] * 100)))
-    assert file.metadata.num_row_groups > 3
+    before = draft.memory_bytes
+    gathering.encode()
+    assert draft.memory_bytes < before, "encoded they take less"
+    monkeypatch.setattr(parquet, "ROW_GROUP_SIZE_BYTES", 10**9)
+    gathering.take([run[40:80]], {})
+    gathering.encode()  # not enough for another group
+    gathering.take([run[80:]], {})
+    assert draft.rows == 100
+    file = pq.ParquetFile(io.BytesIO(draft.finished(BTC, "raw")[0]))
+    assert [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)] == [40, 60]
     assert file.read()["seq"].to_pylist() == list(range(1, 101))
 
 
 def test_the_footer_tells_what_the_object_is() -> None:
-    rows = rows_of([Heartbeat(T)] * 3)
-    found = {key.decode(): value.decode() for key, value in pq.read_metadata(bytes_of(rows)).metadata.items()}
+    footer = pq.read_metadata(object_of(*[Heartbeat(T)] * 3)).metadata
+    found = {key.decode(): value.decode() for key, value in footer.items()}
     keys = np.array([[5000, 0, 1], [5001, 1, 2], [5002, 2, 3]], dtype="<i8")
     assert found == {
         "daedalus.exchange": "binanceus",
@@ -217,12 +225,12 @@ def test_the_footer_tells_what_the_object_is() -> None:
 
 
 def test_an_object_is_recognised_by_its_footer_and_another_is_not() -> None:
-    rows = rows_of([Heartbeat(T)] * 3)
-    assert read_identity(bytes_of(rows)) == Identity.of(rows.keys)
-    assert read_identity(bytes_of(rows_of([Heartbeat(T)] * 2))) != Identity.of(rows.keys)
-    changed = rows.keys.copy()
+    keys = np.array([[5000, 0, 1], [5001, 1, 2], [5002, 2, 3]])
+    assert read_identity(object_of(*[Heartbeat(T)] * 3)) == Identity.of(keys)
+    assert read_identity(object_of(*[Heartbeat(T)] * 2)) != Identity.of(keys)
+    changed = keys.copy()
     changed[1, 2] += 1
-    assert Identity.of(changed) != Identity.of(rows.keys)
+    assert Identity.of(changed) != Identity.of(keys)
 
 
 @pytest.mark.parametrize("content", [b"", b"not parquet at all", b"PAR1" + bytes(100) + b"PAR1"])
@@ -237,7 +245,7 @@ def test_parquet_of_somebody_else_has_no_identity() -> None:
 
 
 def test_what_is_not_nullable_is_declared_so_in_the_file() -> None:
-    schema = pq.read_schema(bytes_of(rows_of([Book(T, None, None, ((1.0, 1.0),), ())])))
+    schema = pq.read_schema(object_of(Book(T, None, None, ((1.0, 1.0),), ())))
     assert [field.name for field in schema if field.nullable] == ["exchange_ts", "nonce"]
     assert not schema.field("bid_price").type.value_field.nullable
 
@@ -252,7 +260,7 @@ def test_no_table_has_a_column_that_is_also_a_partition() -> None:
 
 
 def test_integers_are_stored_by_their_differences_and_books_without_a_dictionary() -> None:
-    metadata = pq.read_metadata(bytes_of(rows_of([Book(T, MS, 1, ((1.0, 1.0),), ((2.0, 1.0),))])))
+    metadata = pq.read_metadata(object_of(Book(T, MS, 1, ((1.0, 1.0),), ((2.0, 1.0),))))
     columns = {c.path_in_schema: c for c in (metadata.row_group(0).column(i) for i in range(metadata.num_columns))}
     assert "DELTA_BINARY_PACKED" in columns["seq"].encodings
     assert columns["seq"].is_stats_set

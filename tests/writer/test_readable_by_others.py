@@ -15,9 +15,7 @@ from daedalus_common.events import Book, Trade
 from daedalus_common.markets import Market
 from daedalus_common.rows import Column, RowSchema, pack_rows
 from daedalus_common.stores import LocalDisk
-from daedalus_writer.gathering import gather
-from daedalus_writer.parquet import to_parquet
-from support.writers import ZSTD
+from support.gathered import encoded, gather
 
 BTC = Market("binanceus", "BTC/USDT")
 ETH = Market("kraken", "ETH/USD:ETH")
@@ -57,9 +55,8 @@ def store(disk: LocalDisk, market: Market, stream: str, entries: list[tuple[int,
     ]
     gathered = gather(market, stream, [run], {SILVER.id: SILVER, BARS.id: BARS})
     assert not gathered.dead
-    for place, rows in gathered.rows.items():
-        name = f"{place.table}/{place.partition}/part_{place.stamp}.parquet"
-        disk.create(name, to_parquet(rows, market, stream, ZSTD), {})
+    for place, content in encoded(gathered, market, stream).items():
+        disk.create(f"{place.table}/{place.partition}/part_{place.stamp}.parquet", content, {})
 
 
 def test_polars_scans_bronze(lake: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from redis.asyncio import Redis
 
@@ -21,7 +22,7 @@ from daedalus_common.markets import Market
 from daedalus_common.rows import Column, RowSchema, pack_rows
 from daedalus_common.stores import LocalDisk
 from daedalus_writer import metrics
-from support.lake import all_seqs, metadata, objects, stored
+from support.lake import all_seqs, metadata, objects, seqs_in, stored
 from support.market_events import market_events, payloads
 from support.writers import (
     QUICK,
@@ -106,6 +107,15 @@ async def test_a_clean_stop_writes_what_the_streams_still_hold_and_frees_the_mar
     assert len(objects(folder)) == 3, "one segment a table: nothing was due before the stop"
 
 
+async def test_a_stop_right_after_the_lease_was_taken_still_writes_what_is_there(
+    client: Redis, market_log: MarketLog, lease_of: LeaseOf, disk: LocalDisk, folder: Path
+) -> None:
+    await publish(market_log, await lease_of(Role.INGESTOR), payloads(market_events(2, 500)))
+    async with running(build_writer(client, disk, [BTC])) as task:
+        await until(lambda: is_owned(client, BTC), task)
+    assert all_seqs(folder, "bronze") == list(range(1, 501))
+
+
 async def test_a_long_backlog_is_cut_into_runs_of_bounded_size(
     client: Redis, market_log: MarketLog, lease_of: LeaseOf, disk: LocalDisk, folder: Path
 ) -> None:
@@ -116,6 +126,27 @@ async def test_a_long_backlog_is_cut_into_runs_of_bounded_size(
     books = [metadata(folder / key) for key in objects(folder) if "orderbook" in key]
     assert len(books) > 3
     assert all_seqs(folder, "bronze") == list(range(1, 4001))
+
+
+async def test_a_run_is_gathered_and_encoded_while_it_is_read(
+    client: Redis,
+    market_log: MarketLog,
+    lease_of: LeaseOf,
+    disk: LocalDisk,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("daedalus_writer.parquet.ROW_GROUP_SIZE_BYTES", 200_000)
+    lease = await lease_of(Role.INGESTOR)
+    patient = replace(QUICK, interval=timedelta(hours=1))
+    async with running(build_writer(client, disk, [BTC], limits=patient)) as task:
+        for batch in range(16):
+            await publish(market_log, lease, payloads(market_events(batch, 500)), batch * 500 + 1)
+        await until(reading_has_begun, task)
+    assert all_seqs(folder, "bronze") == list(range(1, 8001))
+    [books] = [folder / key for key in objects(folder) if "orderbook" in key]
+    assert pq.read_metadata(books).num_row_groups > 1, "all at once they would be one"
+    assert seqs_in(books) == sorted(seqs_in(books))
 
 
 async def objects_are(folder: Path, at_least: int) -> bool:

@@ -45,9 +45,9 @@ async def run(context: ServiceContext) -> None:
 def _writer(context: ServiceContext, settings: Settings, client: Redis, shelves: Shelves, pool: Executor) -> Writer:
     market_log = MarketLog(client, keys.groups(features=context.config.etl.channels.orderbook.enabled))
     patience = Patience(context.health)
-    carrier = Carrier(market_log, shelves, pool, patience, settings.compression, settings.keep_rows)
+    carrier = Carrier(market_log, shelves, pool, patience, settings.keep_rows)
     keeper = LeaseKeeper(client, Role.WRITER, context.name, settings.markets, settings.lease_ttl, lambda: uuid4().hex)
-    run_writer = RunWriter(market_log, carrier, patience)
+    run_writer = RunWriter(market_log, carrier, patience, settings.compression)
     return Writer(market_log, keeper, run_writer, patience, context.health, settings.limits, settings.pace)
 
 

@@ -1,10 +1,10 @@
 """A plan becomes objects, and when every one of them is durable the cursor moves.
 
-for segment in plan.segments: store.create(key, to_parquet(rows))  -> advance
+for segment in plan.segments: store.create(key, parquet of its rows)  -> advance
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,18 +15,16 @@ import structlog
 from msgspec.structs import replace
 
 from daedalus_common.broker.keys import RAW
-from daedalus_common.broker.market_log import MarketLog
+from daedalus_common.broker.market_log import DeadLetter, MarketLog
 from daedalus_common.leases import Lease
 from daedalus_common.markets import Market
 from daedalus_common.plans import Destination, Plan, Segment, counters_after, make_plan, object_key, with_counter
 from daedalus_common.stores import CreateResult, ObjectMissing, ObjectStore
 from daedalus_writer import metrics
-from daedalus_writer.arrow_tables import Compression
-from daedalus_writer.gathering import Gathered
-from daedalus_writer.parquet import Identity, read_identity, to_parquet
+from daedalus_writer.gathering import Gathering
+from daedalus_writer.parquet import Draft, Identity, read_identity
 from daedalus_writer.patience import Patience
 from daedalus_writer.shelves import Shelves
-from daedalus_writer.stored_rows import StoredRows
 
 log = structlog.get_logger(__name__)
 _P = ParamSpec("_P")
@@ -38,6 +36,7 @@ class Stored:
     """An object that is durable."""
 
     segment: Segment
+    rows: int
     size_bytes: int
 
 
@@ -50,57 +49,53 @@ class Carrier:
         shelves: Shelves,
         pool: Executor,
         patience: Patience,
-        compression: Compression,
         keep_rows: timedelta,
     ) -> None:
         self._log = market_log
         self._shelves = shelves
         self._pool = pool
         self._patience = patience
-        self._compression = compression
         self._keep_rows_ms = int(keep_rows.total_seconds() * 1000)
 
-    async def carry_out(self, lease: Lease, plan: Plan, gathered: Gathered) -> None:
+    async def carry_out(self, lease: Lease, plan: Plan, gathering: Gathering) -> None:
         """Creates the objects of a committed plan and moves the cursor past it. Raises Fenced or Conflict."""
-        segments = await self._agreed(lease.market, plan, gathered)
-        stored = [await self._create(lease.market, plan.stream, s, gathered.rows[s.destination]) for s in segments]
+        segments = await self._agreed(lease.market, plan, gathering.row_counts)
+        stored = [await self._create(lease.market, plan.stream, s, gathering.drafts[s.destination]) for s in segments]
         done = replace(plan, segments=tuple(object_.segment for object_ in stored))
         keep_ms = 0 if plan.stream == RAW else self._keep_rows_ms
-        await self._patience.redis(lambda: self._log.advance(lease, plan, done, gathered.dead, keep_ms))
-        _count(lease.market, plan.stream, stored, gathered)
+        await self._patience.redis(lambda: self._log.advance(lease, plan, done, gathering.dead, keep_ms))
+        _count(lease.market, plan.stream, stored, gathering.dead)
 
     async def in_pool(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Runs what takes long outside of the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: function(*args, **kwargs))
 
-    async def _agreed(self, market: Market, plan: Plan, gathered: Gathered) -> tuple[Segment, ...]:
+    async def _agreed(self, market: Market, plan: Plan, rows: Mapping[Destination, int]) -> tuple[Segment, ...]:
         """The plan's segments, which the rows match unless somebody removed entries or grouping was changed."""
         planned = {segment.destination: segment.rows for segment in plan.segments}
-        if planned == gathered.row_counts:
+        if planned == rows:
             return plan.segments
-        found = sum(gathered.row_counts.values())
-        _anomaly(market, plan.stream, "run_changed", planned=sum(planned.values()), found=found)
+        _anomaly(market, plan.stream, "run_changed", planned=sum(planned.values()), found=sum(rows.values()))
         counters = await self._patience.redis(lambda: self._log.counters(market))
-        return reconciled(plan, gathered.row_counts, counters)
+        return reconciled(plan, rows, counters)
 
-    async def _create(self, market: Market, stream: str, segment: Segment, rows: StoredRows) -> Stored:
+    async def _create(self, market: Market, stream: str, segment: Segment, draft: Draft) -> Stored:
         shelf = self._shelves.of(stream)
         with metrics.ENCODE_SECONDS.time():
-            data = await self.in_pool(to_parquet, rows, market, stream, self._compression)
-        identity = Identity.of(rows.keys)
+            data, identity = await self.in_pool(draft.finished, market, stream)
         while True:
             key = object_key(segment)
-            with metrics.UPLOAD_SECONDS.labels(layer=rows.table.layer).time():
+            with metrics.UPLOAD_SECONDS.labels(layer=draft.layer).time():
                 create = partial(self.in_pool, shelf.store.create, key, data, _metadata(identity))
                 result = await self._patience.store(shelf.role, create)
             if result is CreateResult.CREATED:
-                return Stored(segment, len(data))
+                return Stored(segment, identity.rows, len(data))
             try:
                 found = await self._patience.store(shelf.role, partial(self.in_pool, _look, shelf.store, key))
             except ObjectMissing:
                 continue  # removed since: create it after all
             if found == identity:
-                return Stored(segment, len(data))
+                return Stored(segment, identity.rows, len(data))
             _anomaly(market, stream, "object_differs", key=key, found=found, ours=identity)
             segment = with_counter(segment, segment.counter + 1)
 
@@ -141,18 +136,18 @@ def _anomaly(market: Market, stream: str, kind: str, **details: object) -> None:
     log.error("anomaly", market=market.name, stream=stream, kind=kind, **details)
 
 
-def _count(market: Market, stream: str, stored: list[Stored], gathered: Gathered) -> None:
+def _count(market: Market, stream: str, stored: list[Stored], dead: Sequence[DeadLetter]) -> None:
     for object_ in stored:
         layer, table = object_.segment.table.split("/")[0], object_.segment.table.split("/")[-1]
         labels = {"exchange": market.exchange, "symbol": market.symbol, "layer": layer, "table": table}
-        metrics.ROWS.labels(**labels).inc(len(gathered.rows[object_.segment.destination]))
+        metrics.ROWS.labels(**labels).inc(object_.rows)
         metrics.OBJECTS.labels(**labels).inc()
         metrics.OBJECT_BYTES.labels(**labels).inc(object_.size_bytes)
-    for letter in gathered.dead:
+    for letter in dead:
         reason = metrics.reason_label(letter.reason)
         metrics.DEAD_LETTERS.labels(**metrics.stream_labels(market, stream), reason=reason).inc()
-    if gathered.dead:
+    if dead:
         log.warning(
             "entries that are not ours went to the dead letters",
-            market=market.name, stream=stream, entries=len(gathered.dead), first_reason=gathered.dead[0].reason,
+            market=market.name, stream=stream, entries=len(dead), first_reason=dead[0].reason,
         )  # fmt: skip

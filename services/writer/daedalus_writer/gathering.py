@@ -1,21 +1,20 @@
 """A run of entries, sorted out: rows by the object they go to, and dead letters.
 
-replies of XRANGE -> chunks -> columns of each chunk -> rows of each object
+replies of XRANGE -> chunks -> columns of each chunk -> drafts of the objects
 """
 
 import base64
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Collection, Iterator, Mapping
 
 from daedalus_common.batches import Foreign, RawEntry
 from daedalus_common.broker.keys import RAW
 from daedalus_common.broker.market_log import DeadLetter
 from daedalus_common.markets import Market
 from daedalus_common.plans import Destination
+from daedalus_writer.arrow_tables import Compression
 from daedalus_writer.bronze import bronze_rows
 from daedalus_writer.feature_rows import Schemas, feature_rows
+from daedalus_writer.parquet import Draft
 from daedalus_writer.stored_rows import StoredRows
 
 CHUNK_ENTRIES = 1024
@@ -25,40 +24,64 @@ CHUNK_ENTRIES = 1024
 _PLANNED = "not known when its run was planned"
 
 
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """What a run of entries consists of."""
+class Gathering:
+    """What a run of entries comes to: a draft of each object, and dead letters.
 
-    rows: Mapping[Destination, StoredRows]
-    dead: tuple[DeadLetter, ...]
+    One thread at a time calls `take`, another `encode`; the rest are looks from the event loop.
+    """
 
-    @classmethod
-    def joined(cls, parts: Sequence[Self]) -> Self:
-        """Parts of one run in the order of its entries; copies no columns."""
-        rows: dict[Destination, list[StoredRows]] = defaultdict(list)
-        for part in parts:
-            for place, of_place in part.rows.items():
-                rows[place].append(of_place)
-        dead = tuple(letter for part in parts for letter in part.dead)
-        return cls({place: StoredRows.joined(of_place) for place, of_place in rows.items()}, dead)
+    def __init__(self, market: Market, stream: str, compression: Compression) -> None:
+        self._market = market
+        self._stream = stream
+        self._compression = compression
+        self.drafts: dict[Destination, Draft] = {}
+        self.dead: list[DeadLetter] = []
 
     @property
     def row_counts(self) -> dict[Destination, int]:
-        return {place: len(rows) for place, rows in self.rows.items()}
+        return {place: draft.rows for place, draft in self.drafts.items()}
 
+    @property
+    def memory_bytes(self) -> int:
+        return sum(draft.memory_bytes for draft in list(self.drafts.values()))
 
-def gather(
-    market: Market,
-    stream: str,
-    replies: list[list[RawEntry]],
-    schemas: Schemas,
-    planned_dead: Collection[str] = (),
-) -> Gathered:
-    """Sorts out the entries of `replies`, which is emptied on the way so that their memory is free again.
+    @property
+    def has_row_group(self) -> bool:
+        return any(draft.has_row_group for draft in list(self.drafts.values()))
 
-    `planned_dead` are entries that are dead letters by a plan, whatever they look like now.
-    """
-    return Gathered.joined([_sort_out(market, stream, chunk, schemas, planned_dead) for chunk in _chunks(replies)])
+    def take(self, replies: list[list[RawEntry]], schemas: Schemas, planned_dead: Collection[str] = ()) -> None:
+        """Sorts out the next entries of the run; `replies` is emptied on the way so that their memory is free again.
+
+        `planned_dead` are entries that are dead letters by a plan, whatever they look like now.
+        """
+        for chunk in _chunks(replies):
+            doomed = [entry for entry in chunk if entry[0].decode() in planned_dead] if planned_dead else []
+            ours = [entry for entry in chunk if entry[0].decode() not in planned_dead] if doomed else chunk
+            places, foreign = self._decode(ours, schemas)
+            for place, rows in places.items():
+                self._add(place, rows)
+            if foreign or doomed:
+                refused = (*foreign, *self._decode(doomed, schemas)[1])
+                reasons = dict.fromkeys(planned_dead, _PLANNED) | {entry.id: entry.reason for entry in refused}
+                self.dead += _dead_letters(chunk, reasons)
+
+    def encode(self) -> None:
+        """Encodes every row group that is complete."""
+        for draft in list(self.drafts.values()):
+            if draft.has_row_group:
+                draft.encode()
+
+    def _add(self, place: Destination, rows: StoredRows) -> None:
+        if place not in self.drafts:
+            self.drafts[place] = Draft(rows.table, rows.schema, self._compression)
+        self.drafts[place].add(rows)
+
+    def _decode(
+        self, entries: list[RawEntry], schemas: Schemas
+    ) -> tuple[Mapping[Destination, StoredRows], tuple[Foreign, ...]]:
+        if self._stream == RAW:
+            return bronze_rows(self._market, entries)
+        return feature_rows(self._market, self._stream, entries, schemas)
 
 
 def _chunks(replies: list[list[RawEntry]]) -> Iterator[list[RawEntry]]:
@@ -71,30 +94,12 @@ def _chunks(replies: list[list[RawEntry]]) -> Iterator[list[RawEntry]]:
             yield chunk[start : start + CHUNK_ENTRIES]
 
 
-def _sort_out(
-    market: Market, stream: str, chunk: list[RawEntry], schemas: Schemas, planned_dead: Collection[str]
-) -> Gathered:
-    doomed = [entry for entry in chunk if entry[0].decode() in planned_dead] if planned_dead else []
-    ours = [entry for entry in chunk if entry[0].decode() not in planned_dead] if doomed else chunk
-    rows, foreign = _decode(market, stream, ours, schemas)
-    if not (foreign or doomed):
-        return Gathered(rows, ())
-    reasons = {entry.id: entry.reason for entry in (*foreign, *_decode(market, stream, doomed, schemas)[1])}
-    return Gathered(rows, _dead_letters(chunk, dict.fromkeys(planned_dead, _PLANNED) | reasons))
-
-
-def _decode(
-    market: Market, stream: str, entries: list[RawEntry], schemas: Schemas
-) -> tuple[Mapping[Destination, StoredRows], tuple[Foreign, ...]]:
-    return bronze_rows(market, entries) if stream == RAW else feature_rows(market, stream, entries, schemas)
-
-
-def _dead_letters(chunk: list[RawEntry], reasons: Mapping[str, str]) -> tuple[DeadLetter, ...]:
-    return tuple(
+def _dead_letters(chunk: list[RawEntry], reasons: Mapping[str, str]) -> list[DeadLetter]:
+    return [
         DeadLetter(id_.decode(), reasons[id_.decode()], {_text(name): _text(value) for name, value in fields.items()})
         for id_, fields in chunk
         if id_.decode() in reasons
-    )
+    ]
 
 
 def _text(value: bytes) -> str:

@@ -9,15 +9,12 @@ from daedalus_common.batches import RawEntry
 from daedalus_common.broker.keys import RAW
 from daedalus_common.leases import Lease
 from daedalus_writer.flush import Limits, Look
-from daedalus_writer.gathering import CHUNK_ENTRIES, Gathered
+from daedalus_writer.gathering import Gathering
 from daedalus_writer.hours import HOUR_NS
 from daedalus_writer.reading import FIRST_GUESS_BYTES, entries_to_ask, learned_size, next_wait
 
 ENTRY_MEMORY_BYTES = 512
 """What an entry takes besides its payload: a tuple, a dict of four fields, their values, all Python objects."""
-
-ROW_MEMORY_BYTES = 100
-"""What its row takes in columns, besides as much as the payload."""
 
 Name = tuple[str, str]
 """(market, stream)"""
@@ -25,15 +22,18 @@ Name = tuple[str, str]
 
 @dataclass(slots=True)
 class Run:
-    """Consecutive entries, the first of them perhaps decoded already, and what their size is."""
+    """Consecutive entries, the first of them perhaps gathered already, and what their size is."""
 
     replies: list[list[RawEntry]] = field(default_factory=list)
-    """Entries that are not decoded yet; `undecoded` counts them and those that are being decoded."""
-    undecoded: int = 0
-    decoded: list[Gathered] = field(default_factory=list)
+    """Entries that nobody has begun to gather."""
+    gathering: Gathering | None = None
     decoding: asyncio.Task[None] | None = None
+    encoding: asyncio.Task[None] | None = None
     entries: int = 0
     size_bytes: int = 0
+    raw_memory_bytes: int = 0
+    """What the entries take that are not gathered yet, or not to the end."""
+    gathered_bytes: int = 0
     since: float = 0.0
     first_id: str = ""
     last_id: str = ""
@@ -41,14 +41,11 @@ class Run:
 
     @property
     def memory_bytes(self) -> int:
-        rows = self.entries - self.undecoded
-        return self.size_bytes + self.undecoded * ENTRY_MEMORY_BYTES + rows * ROW_MEMORY_BYTES
+        return self.raw_memory_bytes + self.gathered_bytes
 
     @property
-    def is_worth_decoding(self) -> bool:
-        """Enough entries for a whole chunk, and nobody is at it."""
-        idle = self.decoding is None or self.decoding.done()
-        return idle and sum(map(len, self.replies)) >= CHUNK_ENTRIES
+    def tasks(self) -> list[asyncio.Task[None]]:
+        return [task for task in (self.decoding, self.encoding) if task is not None]
 
     def add(self, stream: str, reply: list[RawEntry], now: float) -> None:
         if not self.entries:
@@ -56,9 +53,10 @@ class Run:
             self.first_id = reply[0][0].decode()
         self.last_id = reply[-1][0].decode()
         self.replies.append(reply)
+        size_bytes = sum(_payload_bytes(fields) for _, fields in reply)
         self.entries += len(reply)
-        self.undecoded += len(reply)
-        self.size_bytes += sum(_payload_bytes(fields) for _, fields in reply)
+        self.size_bytes += size_bytes
+        self.raw_memory_bytes += size_bytes + len(reply) * ENTRY_MEMORY_BYTES
         # Times never go back within a stream, so the ends tell whether an hour has passed.
         ends = (_time_ns(stream, fields) for fields in (reply[0][1], reply[-1][1]))
         self.hours |= {ns // HOUR_NS for ns in ends if ns is not None}
@@ -92,9 +90,9 @@ class Intake:
         self.wait = next_wait(self.wait, asked, len(reply), self.poll, self.idle)
         self.read_at = now + self.wait.total_seconds()
         if reply:
-            before = self.run.memory_bytes
+            before = self.run.raw_memory_bytes
             self.run.add(self.stream, reply, now)
-            self.entry_bytes = learned_size(self.entry_bytes, len(reply), self.run.memory_bytes - before)
+            self.entry_bytes = learned_size(self.entry_bytes, len(reply), self.run.raw_memory_bytes - before)
             self.position = self.run.last_id
 
     def entries_to_ask(self, room_bytes: int, limits: Limits) -> int:

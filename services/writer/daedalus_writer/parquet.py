@@ -1,17 +1,19 @@
 """Rows as a Parquet object, and the identity by which one object is recognised as another's twin."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from threading import Lock
 from typing import BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from daedalus_common import tables
 from daedalus_common.markets import Market
-from daedalus_writer.arrow_tables import Compression, parquet_options
+from daedalus_common.tables import Table
+from daedalus_writer.arrow_tables import Compression, arrow_schema, parquet_options
 from daedalus_writer.stored_rows import Keys, StoredRows
 
 ROW_GROUP_SIZE_BYTES = 32 * 1024 * 1024
@@ -36,16 +38,90 @@ class Identity:
         return cls(first, last, len(keys), hashlib.sha256(keys.astype("<i8").tobytes()).hexdigest())
 
 
-def to_parquet(rows: StoredRows, market: Market, stream: str, compression: Compression) -> memoryview:
-    """The bytes of the object."""
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, rows.arrow.schema, **parquet_options(rows.table, compression)) as writer:
-        step = _row_group_rows(rows.arrow)
-        for start in range(0, len(rows), step):
-            # In one piece each: of chunks it takes a sixth longer.
-            writer.write_table(rows.arrow.slice(start, step).combine_chunks(), step)
-        writer.add_key_value_metadata(_metadata(rows, market, stream))
-    return memoryview(sink.getvalue())
+class Draft:
+    """An object in the making. Its rows are encoded group by group while more come: encoded they take a twelfth.
+
+    Thread-safe as far as it is needed: one thread adds while another encodes.
+    """
+
+    def __init__(self, table: Table, schema: str, compression: Compression) -> None:
+        self._table = table
+        self._schema = schema
+        self._sink = pa.BufferOutputStream()
+        self._writer = pq.ParquetWriter(self._sink, arrow_schema(table), **parquet_options(table, compression))
+        self._keys: list[Keys] = []
+        self._waiting: list[pa.Table] = []
+        self._waiting_bytes = 0
+        self._encoded_bytes = 0
+        self._lock = Lock()
+
+    @property
+    def layer(self) -> str:
+        return self._table.layer
+
+    @property
+    def rows(self) -> int:
+        with self._lock:
+            return sum(map(len, self._keys))
+
+    @property
+    def memory_bytes(self) -> int:
+        """What its rows take, encoded or not."""
+        with self._lock:
+            return self._waiting_bytes + self._encoded_bytes + sum(keys.nbytes for keys in self._keys)
+
+    @property
+    def has_row_group(self) -> bool:
+        """Enough rows wait to be encoded together."""
+        return self._waiting_bytes >= ROW_GROUP_SIZE_BYTES
+
+    def add(self, rows: StoredRows) -> None:
+        """The next rows in stream order."""
+        with self._lock:
+            self._keys.append(rows.keys)
+            self._waiting.append(rows.arrow)
+            self._waiting_bytes += rows.arrow.nbytes
+
+    def encode(self) -> None:
+        """Encodes what waits as one row group."""
+        with self._lock:
+            waiting, size_bytes = self._waiting, self._waiting_bytes
+            self._waiting = []
+        if waiting:
+            group = pa.concat_tables(waiting)
+            self._writer.write_table(group, len(group))
+        with self._lock:
+            self._waiting_bytes -= size_bytes
+            self._encoded_bytes = self._sink.tell()
+
+    def finished(self, market: Market, stream: str) -> tuple[memoryview, Identity]:
+        """The bytes of the object, and what it is recognised by; once, when all rows are added."""
+        self.encode()
+        keys = np.concatenate(self._keys)
+        identity = Identity.of(keys)
+        self._writer.add_key_value_metadata(
+            {
+                _PREFIX + name: value
+                for name, value in {
+                    "exchange": market.exchange,
+                    "symbol": market.symbol,
+                    "layer": self._table.layer,
+                    "table": self._table.name,
+                    "schema": self._schema,
+                    "stream": stream,
+                    "first_id": identity.first_id,
+                    "last_id": identity.last_id,
+                    "first_seq": str(keys[0, 2]),
+                    "last_seq": str(keys[-1, 2]),
+                    "rows": str(identity.rows),
+                    "key_hash": identity.key_hash,
+                    "writer_version": version("daedalus-writer"),
+                    "tables_version": str(tables.VERSION),
+                }.items()
+            }
+        )
+        self._writer.close()
+        return memoryview(self._sink.getvalue()), identity
 
 
 def read_identity(file: BinaryIO) -> Identity | None:
@@ -63,29 +139,3 @@ def read_identity(file: BinaryIO) -> Identity | None:
         if error.errno is not None:
             raise
         return None
-
-
-def _metadata(rows: StoredRows, market: Market, stream: str) -> Mapping[str, str]:
-    identity = Identity.of(rows.keys)
-    values = {
-        "exchange": market.exchange,
-        "symbol": market.symbol,
-        "layer": rows.table.layer,
-        "table": rows.table.name,
-        "schema": rows.schema,
-        "stream": stream,
-        "first_id": identity.first_id,
-        "last_id": identity.last_id,
-        "first_seq": str(rows.keys[0, 2]),
-        "last_seq": str(rows.keys[-1, 2]),
-        "rows": str(identity.rows),
-        "key_hash": identity.key_hash,
-        "writer_version": version("daedalus-writer"),
-        "tables_version": str(tables.VERSION),
-    }
-    return {_PREFIX + name: value for name, value in values.items()}
-
-
-def _row_group_rows(table: pa.Table) -> int:
-    size_bytes: int = table.nbytes
-    return max(1, ROW_GROUP_SIZE_BYTES * len(table) // max(1, size_bytes))

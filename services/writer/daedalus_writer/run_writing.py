@@ -4,6 +4,8 @@ gather -> plan, committed -> carry out
 and after a crash: committed plan -> read again -> gather -> carry out
 """
 
+import asyncio
+
 import structlog
 
 from daedalus_common.batches import RawEntry
@@ -14,10 +16,11 @@ from daedalus_common.markets import Market
 from daedalus_common.plans import make_plan
 from daedalus_common.rows import RowSchema
 from daedalus_writer import metrics
+from daedalus_writer.arrow_tables import Compression
 from daedalus_writer.carrying_out import Carrier
 from daedalus_writer.feature_rows import schema_ids
 from daedalus_writer.flush import Reason
-from daedalus_writer.gathering import Gathered, gather
+from daedalus_writer.gathering import CHUNK_ENTRIES, Gathering
 from daedalus_writer.intake import Run
 from daedalus_writer.patience import Patience
 
@@ -25,19 +28,27 @@ log = structlog.get_logger(__name__)
 
 
 class RunWriter:
-    """Writes runs; every method raises Fenced or Conflict when the market or the cursor is no longer ours to move."""
+    """Writes runs; `write` and `resume` raise Fenced or Conflict when the cursor is no longer ours to move."""
 
-    def __init__(self, market_log: MarketLog, carrier: Carrier, patience: Patience) -> None:
+    def __init__(self, market_log: MarketLog, carrier: Carrier, patience: Patience, compression: Compression) -> None:
         self._log = market_log
         self._carrier = carrier
         self._patience = patience
+        self._compression = compression
         self._schemas: dict[Market, dict[bytes, RowSchema]] = {}
+
+    def work_ahead(self, market: Market, stream: str, run: Run) -> None:
+        """Lets threads gather and encode what a run has so far, while more of it, or an earlier run, is on its way."""
+        if _is_idle(run.decoding) and sum(map(len, run.replies)) >= CHUNK_ENTRIES:
+            run.decoding = asyncio.create_task(self._gather(market, stream, run))
+        if run.gathering is not None and _is_idle(run.encoding) and run.gathering.has_row_group:
+            run.encoding = asyncio.create_task(self._encode(run, run.gathering))
 
     async def write(self, lease: Lease, stream: str, cursor: str, run: Run, reason: Reason) -> None:
         """Makes the run that follows `cursor` durable and moves the cursor to its last entry."""
         market = lease.market
         with metrics.FLUSH_SECONDS.time():
-            gathered = await self._whole(market, stream, run)
+            gathering = await self._whole(market, stream, run)
             counters = await self._patience.redis(lambda: self._log.counters(market))
             plan = make_plan(
                 stream=stream,
@@ -45,20 +56,13 @@ class RunWriter:
                 first_id=run.first_id,
                 last_id=run.last_id,
                 entries=run.entries,
-                rows=gathered.row_counts,
+                rows=gathering.row_counts,
                 counters=counters,
-                dead=[letter.id for letter in gathered.dead],
+                dead=[letter.id for letter in gathering.dead],
             )
             await self._patience.redis(lambda: self._log.commit_plan(lease, plan))
-            await self._carrier.carry_out(lease, plan, gathered)
+            await self._carrier.carry_out(lease, plan, gathering)
         metrics.FLUSHES.labels(**metrics.stream_labels(market, stream), reason=reason.value).inc()
-
-    async def decode(self, market: Market, stream: str, run: Run) -> None:
-        """Decodes what the run holds so far, while more of it is read or an earlier run is written."""
-        replies, run.replies = run.replies, []
-        entries = sum(map(len, replies))
-        run.decoded.append(await self._gather(market, stream, replies))
-        run.undecoded -= entries
 
     async def resume(self, lease: Lease, stream: str) -> None:
         """Carries out the plan that a former owner left unfinished, if there is one."""
@@ -67,28 +71,36 @@ class RunWriter:
         if plan is None:
             return
         log.info("carrying out an unfinished plan", market=market.name, stream=stream, entries=plan.entries)
-        run = await self._patience.redis(lambda: self._log.read_run(market, stream, plan.first_id, plan.last_id))
-        gathered = await self._gather(market, stream, [run], frozenset(plan.dead))
-        await self._carrier.carry_out(lease, plan, gathered)
+        entries = await self._patience.redis(lambda: self._log.read_run(market, stream, plan.first_id, plan.last_id))
+        run = Run(replies=[entries])
+        await self._gather(market, stream, run, frozenset(plan.dead))
+        await self._carrier.carry_out(lease, plan, self._gathering_of(market, stream, run))
         metrics.PLANS_RESUMED.labels(**metrics.stream_labels(market, stream)).inc()
 
-    async def _whole(self, market: Market, stream: str, run: Run) -> Gathered:
-        if run.decoding is not None:
-            await run.decoding
-        if run.replies:
-            await self.decode(market, stream, run)
-        return Gathered.joined(run.decoded)
+    async def _whole(self, market: Market, stream: str, run: Run) -> Gathering:
+        await asyncio.gather(*run.tasks)
+        await self._gather(market, stream, run)
+        return self._gathering_of(market, stream, run)
 
-    async def _gather(
-        self,
-        market: Market,
-        stream: str,
-        replies: list[list[RawEntry]],
-        planned_dead: frozenset[str] = frozenset(),
-    ) -> Gathered:
+    async def _gather(self, market: Market, stream: str, run: Run, planned_dead: frozenset[str] = frozenset()) -> None:
+        """Gathers the entries that nobody has begun to gather."""
+        gathering = self._gathering_of(market, stream, run)
+        replies, run.replies = run.replies, []
+        raw_memory_bytes = run.raw_memory_bytes
         schemas = {} if stream == RAW else await self._schemas_for(market, replies)
         with metrics.GATHER_SECONDS.time():
-            return await self._carrier.in_pool(gather, market, stream, replies, schemas, planned_dead)
+            await self._carrier.in_pool(gathering.take, replies, schemas, planned_dead)
+        run.raw_memory_bytes -= raw_memory_bytes
+        run.gathered_bytes = gathering.memory_bytes
+
+    async def _encode(self, run: Run, gathering: Gathering) -> None:
+        await self._carrier.in_pool(gathering.encode)
+        run.gathered_bytes = gathering.memory_bytes
+
+    def _gathering_of(self, market: Market, stream: str, run: Run) -> Gathering:
+        if run.gathering is None:
+            run.gathering = Gathering(market, stream, self._compression)
+        return run.gathering
 
     async def _schemas_for(self, market: Market, replies: list[list[RawEntry]]) -> dict[bytes, RowSchema]:
         """The market's schemas, read again when a row has one not seen before."""
@@ -96,3 +108,12 @@ class RunWriter:
         if not needed <= self._schemas.get(market, {}).keys():
             self._schemas[market] = await self._patience.redis(lambda: self._log.schemas(market))
         return self._schemas.get(market, {})
+
+
+def _is_idle(task: asyncio.Task[None] | None) -> bool:
+    """Nothing is under way; raises what made the last task fail."""
+    if task is None:
+        return True
+    if task.done():
+        task.result()
+    return task.done()

@@ -1,8 +1,6 @@
 """Rows on their way into one object, with the keys that identify them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -26,19 +24,6 @@ class StoredRows:
 
     def __len__(self) -> int:
         return len(self.keys)
-
-    @classmethod
-    def joined(cls, parts: Sequence[Self]) -> Self:
-        """Parts of one table, one after the other; copies no columns."""
-        first = parts[0]
-        if len(parts) == 1:
-            return first
-        return cls(
-            first.table,
-            pa.concat_tables([part.arrow for part in parts]),
-            np.concatenate([part.keys for part in parts]),
-            first.schema,
-        )
 
 
 def split(rows: StoredRows, by: NDArray[np.int64]) -> dict[int, StoredRows]:

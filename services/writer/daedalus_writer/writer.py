@@ -104,7 +104,7 @@ class Writer:
         self._collect()
         self._open_streams()
         more = await self._read(stopping=stopping)
-        self._start_decoding()
+        self._work_ahead()
         self._start_flushes(stopping=stopping)
         metrics.HELD_BYTES.set(self._held_bytes())
         return more
@@ -121,6 +121,8 @@ class Writer:
             return False
 
     async def _finish(self) -> None:
+        # A market whose lease was only just taken is drained as well.
+        await self._follow_leases(take=True)
         for _, intake in self._intakes():
             intake.drained = False
         try:
@@ -133,7 +135,8 @@ class Writer:
             log.warning("stopped before all was written; the streams keep the rest", read=left, error=str(error))
 
     def _is_done(self) -> bool:
-        idle = not any(work.tasks for work in self._works.values())
+        works = self._works.values()
+        idle = not any(work.tasks for work in works) and all(len(work.intakes) == len(keys.STREAMS) for work in works)
         return idle and all(intake.drained and not intake.run.entries for _, intake in self._intakes())
 
     # leases
@@ -159,7 +162,7 @@ class Writer:
         if work is None:
             return
         runs = [*work.writing.values(), *(intake.run for intake in work.intakes.values())]
-        tasks = [*work.tasks.values(), *(run.decoding for run in runs if run.decoding is not None)]
+        tasks = [*work.tasks.values(), *(task for run in runs for task in run.tasks)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -205,11 +208,9 @@ class Writer:
             intake.accept(count, reply, now)
         return any(not intake.drained for intake, _ in asked)
 
-    def _start_decoding(self) -> None:
-        for _, intake in self._intakes():
-            run = intake.run
-            if run.is_worth_decoding:
-                run.decoding = asyncio.create_task(self._run_writer.decode(intake.lease.market, intake.stream, run))
+    def _work_ahead(self) -> None:
+        for work, intake in self._intakes():
+            self._run_writer.work_ahead(work.lease.market, intake.stream, intake.run)
 
     def _start_flushes(self, *, stopping: bool) -> None:
         now = self._clock()
