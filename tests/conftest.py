@@ -1,14 +1,25 @@
-"""Fixtures that every test may use: a real Valkey server, and the recordings beside the checkout."""
+"""Fixtures that every test may use: a real Valkey server, a market on it, and the recordings beside the checkout."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
 import redis
+from redis.asyncio import Redis
 
+from daedalus_common.broker.client import connect
+from daedalus_common.broker.lease_keeper import LeaseKeeper
+from daedalus_common.broker.market_log import MarketLog
+from daedalus_common.leases import Lease, Role
+from daedalus_common.markets import Market
 from support.valkey import ValkeyServer
 
 ROOT = Path(__file__).resolve().parents[1]
+BTC = Market("binanceus", "BTC/USDT")
+
+_tokens = count(1)
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +46,31 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared/data, the recordings that lie beside the checkout")
     return folder
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[Redis]:
+    client = connect(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def market_log(client: Redis) -> MarketLog:
+    """With the streams of BTC/USDT opened."""
+    log = MarketLog(client)
+    await log.open_market(BTC)
+    return log
+
+
+@pytest.fixture
+def lease_of(client: Redis) -> Callable[..., Awaitable[Lease]]:
+    """`await lease_of(role, name="a", market=BTC)`: a lease taken from nobody, or from a former self of that name."""
+
+    async def take(role: Role, name: str = "", market: Market = BTC) -> Lease:
+        token = f"token-{next(_tokens)}"
+        keeper = LeaseKeeper(client, role, name or token, [market], timedelta(seconds=60), lambda: token)
+        await keeper.renew()
+        return keeper.held[market]
+
+    return take

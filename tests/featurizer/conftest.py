@@ -10,7 +10,6 @@ import pytest
 from redis.asyncio import Redis
 
 from daedalus_common.broker import keys
-from daedalus_common.broker.client import connect
 from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.broker.market_log import BEGINNING, MarketLog
 from daedalus_common.leases import Role
@@ -24,20 +23,6 @@ from support.market_events import START
 BTC = Market("binanceus", "BTC/USDT")
 PARAMS = FeatureParams(rolling_windows=(5, 60), depth_levels=5, bar_durations=(60,), kyle_window=60, regime_window=60)
 _numbers = count(1)
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def market_log(client: Redis) -> MarketLog:
-    log = MarketLog(client)
-    await log.open_market(BTC)
-    return log
 
 
 @pytest.fixture

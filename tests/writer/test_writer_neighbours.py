@@ -88,7 +88,7 @@ async def test_two_writers_share_the_markets_and_each_row_is_stored_once(
     client: Redis, market_log: MarketLog, lease_of: LeaseOf, disk: LocalDisk, folder: Path
 ) -> None:
     await market_log.open_market(ETH)
-    leases = {market: await lease_of(Role.INGESTOR, market) for market in (BTC, ETH)}
+    leases = {market: await lease_of(Role.INGESTOR, market=market) for market in (BTC, ETH)}
     build = partial(build_writer, client, disk, [BTC, ETH], ttl=timedelta(seconds=2), renew=timedelta(seconds=0.1))
     async with running(build(name="a")) as first:
         await until(lambda: both_owned_by(client, {b"a"}), first)

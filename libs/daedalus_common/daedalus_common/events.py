@@ -39,16 +39,6 @@ class Kind(IntEnum):
     GENESIS = 5
 
 
-TABLE_OF_KIND: dict[Kind, str] = {
-    Kind.BOOK: Channel.ORDERBOOK.value,
-    Kind.TRADE: Channel.TRADES.value,
-    Kind.TICKER: Channel.TICKER.value,
-    Kind.GAP: CONTROL,
-    Kind.HEARTBEAT: CONTROL,
-    Kind.GENESIS: CONTROL,
-}
-
-
 class Book(msgspec.Struct, frozen=True):
     """The book after one update, best first."""
 
