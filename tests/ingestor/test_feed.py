@@ -151,7 +151,7 @@ async def test_an_exchange_with_nothing_to_record_is_not_ready_and_says_why(sim)
 async def test_a_market_that_is_given_away_is_no_longer_watched(sim):
     async with feed_bench(sim.url, ALL) as bench:
         bench.add(BTC, ETH)
-        await until(lambda: bench.count(Trade) > 5 and bench.count(Trade, ETH) > 5)
+        await until(lambda: all(bench.count(kind, market) > 5 for kind in (Book, Trade) for market in (BTC, ETH)))
         await bench.feed.remove(ETH)
         recorded = len(bench.outboxes[ETH].events)
         for _ in range(100):
