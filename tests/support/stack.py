@@ -46,8 +46,9 @@ class Service:
 
     @property
     def started(self) -> bool:
-        """Whether it said so in its log: from then on it stops cleanly when asked."""
-        return " started " in self.log.read_text(errors="replace")
+        """Whether it is up and owns a market: told to stop before that, it leaves its streams to the next start."""
+        log = self.log.read_text(errors="replace")
+        return " started " in log and "lease taken" in log
 
     def first_line(self) -> str:
         """The first line of its standard output."""
