@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from daedalus_common.parquet.arrow_tables import arrow_schema
 from daedalus_common.tables import BRONZE, Table
-from daedalus_writer.arrow_tables import arrow_schema
 
 
 def table_of(path: Path) -> Table:

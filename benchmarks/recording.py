@@ -21,11 +21,11 @@ from benchmarks.workbench import Workbench, seconds_until
 from daedalus_common.broker.keys import RAW
 from daedalus_common.config import parse_config
 from daedalus_common.markets import Market
+from daedalus_common.parquet.arrow_tables import Compression
+from daedalus_common.parquet.objects import Draft
+from daedalus_common.parquet.stored_rows import StoredRows
 from daedalus_common.tables import BRONZE
-from daedalus_writer.arrow_tables import Compression
-from daedalus_writer.parquet import Draft
 from daedalus_writer.settings import settings_from
-from daedalus_writer.stored_rows import StoredRows
 from support.recording import SYMBOLS, check_market, files_of, frames, partition_of, tape_of
 from support.stack import Stack
 
@@ -113,4 +113,4 @@ def _weigh(part: Any, market: Market, compression: Compression) -> int:
     table = BRONZE["orderbook"]
     draft = Draft(table, "", compression)
     draft.add(StoredRows(table, part, keys))
-    return len(draft.finished(market, RAW)[0])
+    return len(draft.finished(market, {"stream": RAW})[0])

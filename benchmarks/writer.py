@@ -19,7 +19,7 @@ from benchmarks.workbench import Workbench
 from daedalus_common.config import parse_config
 from daedalus_common.events import CONTROL
 from daedalus_common.leases import Role
-from daedalus_writer.arrow_tables import parquet_options
+from daedalus_common.parquet.arrow_tables import parquet_options
 from daedalus_writer.settings import settings_from
 from support.stack import Stack
 

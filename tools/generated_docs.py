@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from daedalus_common.telemetry.metrics import declared, inventory_markdown
-from daedalus_features import FeatureParams, catalogue_markdown
+from daedalus_features import FeatureConfig, catalogue_markdown
 
 SERVICES = ("ingestor", "writer", "featurizer", "compactor", "simulator")
 
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     import_declarations()
     pages = {
         args.folder / "metrics.md": inventory_markdown(declared()),
-        args.folder / "features.md": catalogue_markdown(FeatureParams()),
+        args.folder / "features.md": catalogue_markdown(FeatureConfig()),
     }
     if args.check:
         return _check(pages)

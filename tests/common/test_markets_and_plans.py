@@ -9,12 +9,13 @@ import pytest
 
 from daedalus_common.markets import Market, path_symbol
 from daedalus_common.plans import (
+    HOUR_NS,
     Destination,
     Plan,
     bronze_destination,
     counters_after,
     gold_destination,
-    hour_of,
+    hour_at,
     make_plan,
     object_key,
     silver_destination,
@@ -39,8 +40,8 @@ def test_a_symbol_becomes_one_path_segment(symbol: str, name: str) -> None:
 
 
 def test_the_hour_of_a_time_is_its_partition() -> None:
-    assert hour_of(1_770_127_199_999_999_999) == HOUR_14.replace(hour=13)
-    assert hour_of(1_770_127_200_000_000_000) == HOUR_14
+    assert hour_at(1_770_127_199_999_999_999 // HOUR_NS) == HOUR_14.replace(hour=13)
+    assert hour_at(1_770_127_200_000_000_000 // HOUR_NS) == HOUR_14
 
 
 def test_destinations_follow_the_layout() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from daedalus_features import Advance, Books, Events, FeatureParams, Genesis, Kind, MarketState, Rows, Trades, advance
+from daedalus_features import Advance, Books, Events, FeatureConfig, Genesis, Kind, MarketState, Rows, Trades, advance
 from daedalus_features.pipeline import dump, load
 from features.reference import Event, Output
 from features.reference_numbers import Row, agree
@@ -16,7 +16,7 @@ from features.reference_numbers import Row, agree
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
 
-SMALL = FeatureParams(
+SMALL = FeatureConfig(
     book_levels=14,
     depth_levels=12,
     rolling_windows=(60, 3, 15),
@@ -29,7 +29,7 @@ SMALL = FeatureParams(
 """Parameters whose windows a short sequence fills, and whose depths a small book reaches past."""
 
 
-def columns(events: Iterable[Event], params: FeatureParams | None = None) -> Events:
+def columns(events: Iterable[Event], params: FeatureConfig | None = None) -> Events:
     """The events as the package reads them, after a genesis with the parameters if any are given."""
     listed = list(events)
     geneses: tuple[Genesis, ...] = ()
@@ -108,7 +108,7 @@ def joined(parts: list[Rows]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([rows.timestamp for rows in parts]), np.concatenate([rows.values for rows in parts])
 
 
-def orderbook(events: Iterable[Event], params: FeatureParams = SMALL) -> list[dict[str, Any]]:
+def orderbook(events: Iterable[Event], params: FeatureConfig = SMALL) -> list[dict[str, Any]]:
     """The order-book rows of a sequence, column by column, None for null, with their timestamp."""
     return as_dicts(gathered([advance(None, columns(events, params))]).get("orderbook", []))
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from daedalus_features import FeatureParams
+from daedalus_features import FeatureConfig
 from features.reference import Event
 from features.sequences import SMALL, at, book, orderbook, quote, trade
 
@@ -54,14 +54,14 @@ def test_multi_level_flow_weighs_levels_by_index_and_skips_those_absent_in_eithe
 
 
 def test_multi_level_flow_looks_at_ten_levels_at_most_and_at_no_more_than_are_used():
-    def flow(params: FeatureParams) -> float:
+    def flow(params: FeatureConfig) -> float:
         bids = [(100.0 - i, 1.0) for i in range(14)]
         grown = [(price, 2.0) for price, _ in bids]
         (row,) = orderbook([book(at(0), bids, [(101, 1)]), book(at(0), grown, [(101, 1)]), Event("gap", at(1))], params)
         return row["mlofi"]
 
     assert flow(SMALL) == pytest.approx(sum(math.exp(-0.5 * level) for level in range(10)), rel=1e-12)
-    few = FeatureParams(book_levels=14, depth_levels=4)
+    few = FeatureConfig(book_levels=14, depth_levels=4)
     assert flow(few) == pytest.approx(sum(math.exp(-0.5 * level) for level in range(4)), rel=1e-12)
 
 
@@ -169,7 +169,7 @@ def test_a_row_across_a_gap_is_no_pair():
 
 
 def test_kyles_window_leaves_out_the_row_that_lies_exactly_its_length_back():
-    params = FeatureParams(kyle_window=10, rolling_windows=(5,))
+    params = FeatureConfig(kyle_window=10, rolling_windows=(5,))
     steady = [(1, 2), (-1, -2)] * 8
     rows = orderbook(moves([(50, 900), *steady]), params)
     # The tenth row after the outlier has only steady pairs in its window of ten.

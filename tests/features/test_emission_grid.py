@@ -2,7 +2,7 @@
 
 import pytest
 
-from daedalus_features import FeatureParams, advance
+from daedalus_features import FeatureConfig, advance
 from features.reference import Event
 from features.sequences import SMALL, START, as_dicts, at, columns, gathered, in_chunks, orderbook, quote, trade
 
@@ -90,7 +90,7 @@ def test_the_gap_event_that_gives_a_row_marks_the_next_one():
 
 def test_the_grid_is_anchored_at_the_epoch_for_any_interval():
     interval = 700_000_003
-    params = FeatureParams(emit_interval_ns=interval, bar_durations=(), rolling_windows=())
+    params = FeatureConfig(emit_interval_ns=interval, bar_durations=(), rolling_windows=())
     times = [at(0), at(0.3), at(1.5), at(4)]
     rows = orderbook([*(quote(ts, 1, 2) for ts in times), Event("heartbeat", at(6))], params)
     assert [row["timestamp"] for row in rows] == sorted({(ts // interval + 1) * interval for ts in times})
@@ -104,6 +104,6 @@ def test_a_timestamp_that_runs_backward_counts_as_the_latest_before_it():
 
 
 def test_an_interval_of_a_tenth_of_a_second_gives_ten_rows_a_second():
-    params = FeatureParams(emit_interval_ns=100_000_000)
+    params = FeatureConfig(emit_interval_ns=100_000_000)
     rows = orderbook([quote(at(i / 10), 1, 2) for i in range(11)], params)
     assert seconds(rows) == pytest.approx([(i + 1) / 10 for i in range(10)])

@@ -5,11 +5,11 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from daedalus_features import FeatureParams, advance
+from daedalus_features import FeatureConfig, advance
 from features.reference import run
 from features.sequences import SMALL, columns, differences, gathered, in_chunks, market, sequences
 
-DEEP = FeatureParams(
+DEEP = FeatureConfig(
     emit_interval_ns=500_000_000,
     book_levels=16,
     depth_levels=3,
@@ -24,7 +24,7 @@ DEEP = FeatureParams(
 )
 
 
-@pytest.mark.parametrize("params", [SMALL, DEEP, FeatureParams()], ids=["small", "deep", "default"])
+@pytest.mark.parametrize("params", [SMALL, DEEP, FeatureConfig()], ids=["small", "deep", "default"])
 @pytest.mark.parametrize("seed", range(4))
 def test_rows_and_bars_agree_on_a_generated_market(seed, params):
     events = market(seed, 800)
@@ -44,7 +44,7 @@ def test_they_agree_in_random_portions_with_the_state_restored_from_bytes(seed):
 
 
 def test_they_agree_without_gaps_or_bad_books_where_all_shortcuts_apply():
-    params = FeatureParams(book_levels=1, depth_levels=1, rolling_windows=(30, 5), kyle_window=30, regime_window=40)
+    params = FeatureConfig(book_levels=1, depth_levels=1, rolling_windows=(30, 5), kyle_window=30, regime_window=40)
     events = market(42, 1200, gap_rate=0.0, bad_rate=0.0, quiet_rate=0.0)
     assert differences(gathered([advance(None, columns(events, params))]), run(events, params)) == []
 

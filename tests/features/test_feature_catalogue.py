@@ -2,11 +2,11 @@
 
 import pytest
 
-from daedalus_features import FeatureParams, catalogue, catalogue_markdown, feature, table_of, tables
+from daedalus_features import FeatureConfig, catalogue, catalogue_markdown, feature, table_of, tables
 from daedalus_features.inputs import SampledBooks
 from daedalus_features.units import parse_unit
 
-DEFAULT = FeatureParams()
+DEFAULT = FeatureConfig()
 ORDERBOOK = {
     "gap": "1",
     "snapshot_count": "1",
@@ -86,7 +86,7 @@ def test_tables_say_which_layer_they_belong_to():
 
 
 def test_parameters_shape_the_columns():
-    names = table_of("orderbook", FeatureParams(depth_levels=2, rolling_windows=(7,))).index
+    names = table_of("orderbook", FeatureConfig(depth_levels=2, rolling_windows=(7,))).index
     assert "bid_price_L1" in names
     assert "bid_price_L2" not in names
     assert {name for name in names if name.startswith("rv_")} == {"rv_7s"}
@@ -97,7 +97,7 @@ def test_parameters_shape_the_columns():
     [("structural", "mid_price", "ofi"), ("dynamic", "spread_regime", "rv_5s"), ("rolling", "rv_5s", "mid_price")],
 )
 def test_a_category_switched_off_takes_its_columns_along(category, present, absent):
-    names = table_of("orderbook", FeatureParams(categories=(category,))).index
+    names = table_of("orderbook", FeatureConfig(categories=(category,))).index
     assert {"gap", "snapshot_count", present} <= names.keys()
     assert absent not in names
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daedalus_features import FeatureParams, advance, catalogue, dump, history_limit, load
+from daedalus_features import FeatureConfig, advance, catalogue, dump, history_limit, load
 from features.reference import Event, run
 from features.sequences import (
     SECOND,
@@ -118,7 +118,7 @@ def full_books(count: int, every: float, levels: int = 50) -> list[Event]:
 
 
 def test_the_state_does_not_grow_and_its_hot_part_fits_four_kilobytes():
-    params = FeatureParams(
+    params = FeatureConfig(
         bar_durations=(60, 300, 900, 3600), rolling_windows=(5, 15, 60), kyle_window=60, regime_window=60
     )
     states = (after(columns(full_books(count, 0.5), params)) for count in (200, 400, 600))
@@ -128,12 +128,12 @@ def test_the_state_does_not_grow_and_its_hot_part_fits_four_kilobytes():
     assert rows == history_limit(params) == 60
 
 
-def vars_of(params: FeatureParams) -> dict:
+def vars_of(params: FeatureConfig) -> dict:
     return {name: getattr(params, name) for name in params.__dataclass_fields__}
 
 
 def test_the_hot_part_of_the_default_parameters_fits_four_kilobytes():
-    events = columns(full_books(200, 0.5), FeatureParams())
+    events = columns(full_books(200, 0.5), FeatureConfig())
     state = after(events)
     assert len(dump(state)) <= 4096
     assert load(dump(state), state.history).genesis_id == "first"
@@ -156,7 +156,7 @@ def scaled(events: list[Event], prices: float, sizes: float) -> list[Event]:
 def test_a_change_of_units_scales_each_column_by_the_power_its_unit_says(seed, prices, sizes):
     events = market(seed, 900)
     plain = gathered([advance(None, columns(events, SMALL))])
-    params = FeatureParams(**{**vars_of(SMALL), "vpin_bucket_size": SMALL.vpin_bucket_size * sizes})
+    params = FeatureConfig(**{**vars_of(SMALL), "vpin_bucket_size": SMALL.vpin_bucket_size * sizes})
     other = gathered([advance(None, columns(scaled(events, prices, sizes), params))])
     powers = {
         (entry.table, column.name): prices**entry.unit.quote * sizes**entry.unit.base

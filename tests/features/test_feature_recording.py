@@ -3,7 +3,7 @@
 import pyarrow.parquet as pq
 import pytest
 
-from daedalus_features import FeatureParams
+from daedalus_features import FeatureConfig
 from features.reference import Event, run
 from features.sequences import columns, differences, gathered, in_chunks
 
@@ -41,7 +41,7 @@ def recording(shared_data) -> list[Event]:
 
 @pytest.mark.parametrize("every", [100_000, 37])
 def test_rows_and_bars_agree_on_a_recording(recording, every):
-    params = FeatureParams(bar_durations=(10, 60), vpin_bucket_size=0.05)
+    params = FeatureConfig(bar_durations=(10, 60), vpin_bucket_size=0.05)
     whole = columns(recording, params)
     expected = run(recording, params)
     assert len(expected.rows) > 100

@@ -6,7 +6,7 @@ import pytest
 from daedalus_features import (
     HISTORY_COLUMNS,
     Events,
-    FeatureParams,
+    FeatureConfig,
     Genesis,
     SchemaError,
     advance,
@@ -30,10 +30,10 @@ from features.sequences import (
     trade,
 )
 
-OTHER = FeatureParams(depth_levels=3, book_levels=9, rolling_windows=(4,), bar_durations=(2,), kyle_window=7)
+OTHER = FeatureConfig(depth_levels=3, book_levels=9, rolling_windows=(4,), bar_durations=(2,), kyle_window=7)
 
 
-def with_geneses(events: list[Event], *geneses: tuple[int, FeatureParams]) -> Events:
+def with_geneses(events: list[Event], *geneses: tuple[int, FeatureConfig]) -> Events:
     """The events as columns, with geneses put in at these places."""
     listed = list(events)
     starts = []
@@ -110,12 +110,12 @@ def test_the_rows_to_append_to_the_ring_are_those_since_the_last_genesis():
 
 
 def test_the_ring_is_cut_to_what_windows_can_reach():
-    params = FeatureParams(rolling_windows=(3,), kyle_window=4, regime_window=6)
+    params = FeatureConfig(rolling_windows=(3,), kyle_window=4, regime_window=6)
     events = columns([quote(at(i), 1, 2) for i in range(30)], params)
     step = advance(None, events)
     assert history_limit(params) == 6
     assert after(events).history.shape == step.history.shape == (6, len(HISTORY_COLUMNS))
-    half = FeatureParams(emit_interval_ns=400_000_000, rolling_windows=(3,), kyle_window=4, regime_window=6)
+    half = FeatureConfig(emit_interval_ns=400_000_000, rolling_windows=(3,), kyle_window=4, regime_window=6)
     assert history_limit(half) == 15
 
 
@@ -181,7 +181,7 @@ def test_a_ring_that_lacks_rows_or_columns_is_refused(kept):
 
 
 def test_the_ring_keeps_timestamps_to_the_nanosecond():
-    params = FeatureParams(emit_interval_ns=333_333_333, bar_durations=(), rolling_windows=(5,))
+    params = FeatureConfig(emit_interval_ns=333_333_333, bar_durations=(), rolling_windows=(5,))
     step = advance(None, columns([quote(at(i), 1, 2) for i in range(9)], params))
     (rows,) = step.rows
     stamps = step.history[:, 0].astype(np.int64) * 10**9 + step.history[:, 1].astype(np.int64)

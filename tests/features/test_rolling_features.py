@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import pytest
 
-from daedalus_features import FeatureParams
+from daedalus_features import FeatureConfig
 from features.reference import Event
 from features.sequences import at, orderbook, quote
 
-PARAMS = FeatureParams(rolling_windows=(3, 60))
+PARAMS = FeatureConfig(rolling_windows=(3, 60))
 MIDS = [100.0, 101.0, 100.0, 104.0, 102.0, 102.0]
 
 

@@ -4,14 +4,14 @@ import math
 
 import pytest
 
-from daedalus_features import FeatureParams
+from daedalus_features import FeatureConfig
 from features.sequences import SMALL, at, book, orderbook
 
 BIDS = [(100.0, 2.0), (99.0, 3.0)]
 ASKS = [(101.0, 1.0), (103.0, 4.0)]
 
 
-def row_of(bids, asks, params: FeatureParams = SMALL):
+def row_of(bids, asks, params: FeatureConfig = SMALL):
     """The row of a single book."""
     (row,) = orderbook([book(at(0), bids, asks), book(at(1), bids, asks)], params)
     return row
@@ -90,7 +90,7 @@ def test_a_band_ends_at_the_last_recorded_level_when_that_lies_on_its_upper_edge
 
 
 def test_bands_see_recorded_levels_that_lie_deeper_than_the_used_ones():
-    params = FeatureParams(book_levels=3, depth_levels=1)
+    params = FeatureConfig(book_levels=3, depth_levels=1)
     bids = [(100.0, 2.0), (99.9, 3.0), (98.0, 4.0), (50.0, 100.0)]
     row = row_of(bids, [(101.0, 1.0), (101.1, 5.0), (110.0, 1.0)], params)
     assert row["bid_vol_band_50_100bps"] == 3.0
@@ -127,6 +127,6 @@ def test_a_slope_between_neighbouring_doubles_is_exact():
 
 
 def test_levels_deeper_than_the_recorded_ones_are_ignored_before_any_check():
-    params = FeatureParams(book_levels=2, depth_levels=2)
+    params = FeatureConfig(book_levels=2, depth_levels=2)
     deep = [*BIDS, (500.0, math.nan)]
     assert row_of(deep, ASKS, params) == row_of(BIDS, ASKS, params)

@@ -5,15 +5,15 @@ from itertools import pairwise
 
 import pytest
 
-from daedalus_features import FeatureParams, advance
+from daedalus_features import FeatureConfig, advance
 from features.reference import Event
 from features.sequences import START, as_dicts, at, columns, gathered, in_chunks, quote
 
-PARAMS = FeatureParams(bar_durations=(5, 10), rolling_windows=(5,))
+PARAMS = FeatureConfig(bar_durations=(5, 10), rolling_windows=(5,))
 assert START % (10 * 10**9) == 0
 
 
-def bars_of(events: list[Event], params: FeatureParams = PARAMS) -> list[dict]:
+def bars_of(events: list[Event], params: FeatureConfig = PARAMS) -> list[dict]:
     return as_dicts(gathered([advance(None, columns(events, params))]).get("bars", []))
 
 
@@ -87,10 +87,10 @@ def test_a_bar_grows_through_any_portions(every):
 
 
 def test_a_bar_has_no_column_whose_category_is_switched_off():
-    params = FeatureParams(bar_durations=(5,), categories=("structural",))
+    params = FeatureConfig(bar_durations=(5,), categories=("structural",))
     bar, *_ = bars_of(walk([100.0] * 6), params)
     assert "sum_ofi" not in bar
     assert bar["close"] == 100.0
-    rolling_only = FeatureParams(bar_durations=(5,), categories=("rolling",))
+    rolling_only = FeatureConfig(bar_durations=(5,), categories=("rolling",))
     (bar,) = bars_of(walk([100.0] * 6), rolling_only)
     assert bar == {"timestamp": at(5), "snapshot_count": 5, "row_count": 5, "bar_duration_sec": 5}

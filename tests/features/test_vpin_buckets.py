@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from daedalus_features import FeatureParams
+from daedalus_features import FeatureConfig
 from daedalus_features.volume_buckets import OpenBucket, fill_buckets
 from features.reference import Event
 from features.sequences import at, orderbook, quote, trade
@@ -61,7 +61,7 @@ def test_a_huge_trade_fills_as_many_buckets_as_anybody_looks_at_and_keeps_the_re
 
 
 def test_vpin_is_the_mean_over_the_last_buckets_and_null_before_as_many_are_full():
-    params = FeatureParams(vpin_bucket_size=2.0, vpin_buckets=2, rolling_windows=(5,))
+    params = FeatureConfig(vpin_bucket_size=2.0, vpin_buckets=2, rolling_windows=(5,))
     amounts = [(2.0, +1), (1.0, +1), (1.0, -1), (1.5, -1), (0.5, +1)]
     events = [quote(at(0), 1, 2)]
     for second, (amount, side) in enumerate(amounts, 1):
@@ -72,7 +72,7 @@ def test_vpin_is_the_mean_over_the_last_buckets_and_null_before_as_many_are_full
 
 
 def test_vpin_counts_trades_before_the_first_book_and_after_the_sampled_one():
-    params = FeatureParams(vpin_bucket_size=1.0, vpin_buckets=2, rolling_windows=(5,))
+    params = FeatureConfig(vpin_bucket_size=1.0, vpin_buckets=2, rolling_windows=(5,))
     events = [trade(at(0), 100, 1.0, +1), quote(at(3), 1, 2), trade(at(3.5), 100, 1.0, -1), Event("heartbeat", at(4))]
     (row,) = orderbook(events, params)
     assert row["vpin"] == 1.0
@@ -80,6 +80,6 @@ def test_vpin_counts_trades_before_the_first_book_and_after_the_sampled_one():
 
 
 def test_unclassified_trades_fill_no_bucket():
-    params = FeatureParams(vpin_bucket_size=1.0, vpin_buckets=1, rolling_windows=(5,))
+    params = FeatureConfig(vpin_bucket_size=1.0, vpin_buckets=1, rolling_windows=(5,))
     (row,) = orderbook([trade(at(0), 100, 9.0), quote(at(0), 1, 2), Event("heartbeat", at(1))], params)
     assert row["vpin"] is None

@@ -15,13 +15,13 @@ from daedalus_common.broker.market_log import BEGINNING, MarketLog
 from daedalus_common.leases import Role
 from daedalus_common.markets import Market
 from daedalus_common.telemetry import Health
-from daedalus_features import FeatureParams
+from daedalus_features import FeatureConfig
 from daedalus_featurizer.featurizer import GROUP, Featurizer
 from daedalus_featurizer.settings import Settings
 from support.market_events import START
 
 BTC = Market("binanceus", "BTC/USDT")
-PARAMS = FeatureParams(rolling_windows=(5, 60), depth_levels=5, bar_durations=(60,), kyle_window=60, regime_window=60)
+PARAMS = FeatureConfig(rolling_windows=(5, 60), depth_levels=5, bar_durations=(60,), kyle_window=60, regime_window=60)
 _numbers = count(1)
 
 
@@ -51,7 +51,7 @@ class Replicas:
         self._log = market_log
 
     def make(
-        self, name: str, params: dict[Market, FeatureParams], *, max_entries: int = 500, commit_seconds: float = 0.2
+        self, name: str, params: dict[Market, FeatureConfig], *, max_entries: int = 500, commit_seconds: float = 0.2
     ) -> tuple[Featurizer, LeaseKeeper, Health]:
         settings = Settings(
             params=params,
@@ -71,7 +71,7 @@ class Replicas:
 
     @asynccontextmanager
     async def running(
-        self, name: str = "a", params: dict[Market, FeatureParams] | None = None, *, max_entries: int = 500
+        self, name: str = "a", params: dict[Market, FeatureConfig] | None = None, *, max_entries: int = 500
     ) -> AsyncIterator[tuple[LeaseKeeper, Health]]:
         featurizer, keeper, health = self.make(name, params or {BTC: PARAMS}, max_entries=max_entries)
         stop = asyncio.Event()
@@ -82,7 +82,7 @@ class Replicas:
             stop.set()
             await task
 
-    async def crash(self, params: dict[Market, FeatureParams], turns: int, **settings: int) -> None:
+    async def crash(self, params: dict[Market, FeatureConfig], turns: int, **settings: int) -> None:
         """A featurizer that does some turns and is never heard of again."""
         featurizer, keeper, _ = self.make(f"crashed-{next(_numbers)}", params, **settings)
         while not keeper.held:

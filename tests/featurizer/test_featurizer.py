@@ -15,7 +15,7 @@ from daedalus_common.entries import encode
 from daedalus_common.events import Book, Genesis
 from daedalus_common.markets import Market
 from daedalus_common.rows import RowSchema, schema_id, unpack_rows
-from daedalus_features import FeatureParams, advance
+from daedalus_features import FeatureConfig, advance
 from daedalus_featurizer.decoding import events_of
 from daedalus_featurizer.row_schemas import row_schema
 from support.market_events import START, market_events, payloads
@@ -23,7 +23,7 @@ from support.market_events import START, market_events, payloads
 BTC = Market("binanceus", "BTC/USDT")
 Rows = dict[tuple[str, str], tuple[list[int], np.ndarray]]
 Publish = Callable[[list[tuple[int, bytes]]], Awaitable[None]]
-PARAMS = FeatureParams(rolling_windows=(5, 60), depth_levels=5, bar_durations=(60,), kyle_window=60, regime_window=60)
+PARAMS = FeatureConfig(rolling_windows=(5, 60), depth_levels=5, bar_durations=(60,), kyle_window=60, regime_window=60)
 
 
 async def streamed(market_log: MarketLog, schemas: dict[bytes, RowSchema] | None = None) -> Rows:
@@ -97,7 +97,7 @@ async def test_crashes_between_steps_change_no_row(
 async def test_a_parameter_change_begins_anew_where_it_was_made(
     market_log: MarketLog, publish: Publish, replicas
 ) -> None:
-    other = FeatureParams(rolling_windows=(5, 60), depth_levels=5, bar_durations=(60,), ofi_decay_alpha=0.9)
+    other = FeatureConfig(rolling_windows=(5, 60), depth_levels=5, bar_durations=(60,), ofi_decay_alpha=0.9)
     events = payloads(market_events(4, 900))
     async with replicas.running():
         await replicas.caught_up()

@@ -26,7 +26,7 @@ from daedalus_common.events import Genesis
 from daedalus_common.leases import Role
 from daedalus_common.markets import Market
 from daedalus_common.stores import StoreSettings, open_store
-from daedalus_features import FeatureParams
+from daedalus_features import FeatureConfig
 from daedalus_featurizer.row_schemas import row_schemas
 from daedalus_featurizer.settings import params_for
 from support.market_events import START, market_events, payloads
@@ -108,7 +108,7 @@ def test_killed_services_lose_and_double_nothing(seed: int, tmp_path: Path) -> N
 
 
 @asynccontextmanager
-async def publisher(stack: Stack, params: FeatureParams) -> AsyncIterator[tuple[MarketLog, LeaseKeeper]]:
+async def publisher(stack: Stack, params: FeatureConfig) -> AsyncIterator[tuple[MarketLog, LeaseKeeper]]:
     """Someone who publishes for BTC/USDT; the market's genesis is written, at the time of the made-up events."""
     client: Redis = connect(stack.valkey.url)
     log = MarketLog(client)

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 
 from daedalus_common.batches import RawEntry
 from daedalus_common.markets import Market
+from daedalus_common.parquet.arrow_tables import Compression
 from daedalus_common.plans import Destination
 from daedalus_common.rows import RowSchema
-from daedalus_writer.arrow_tables import Compression
 from daedalus_writer.gathering import Gathering
 
 ZSTD = Compression("zstd", 3)
@@ -32,7 +32,7 @@ def gather(
 
 def encoded(gathering: Gathering, market: Market, stream: str) -> dict[Destination, bytes]:
     """The objects, by their place."""
-    return {place: bytes(draft.finished(market, stream)[0]) for place, draft in gathering.drafts.items()}
+    return {place: bytes(draft.finished(market, {"stream": stream})[0]) for place, draft in gathering.drafts.items()}
 
 
 def read(content: bytes) -> pa.Table:

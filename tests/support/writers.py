@@ -26,10 +26,10 @@ from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.broker.market_log import MarketLog
 from daedalus_common.leases import Lease, Role
 from daedalus_common.markets import Market
+from daedalus_common.parquet.arrow_tables import Compression
 from daedalus_common.stores import ObjectStore
 from daedalus_common.telemetry import Health
 from daedalus_writer import metrics
-from daedalus_writer.arrow_tables import Compression
 from daedalus_writer.carrying_out import Carrier
 from daedalus_writer.flush import Limits
 from daedalus_writer.patience import Patience

@@ -14,12 +14,12 @@ from daedalus_common.batches import RawEntry
 from daedalus_common.entries import encode
 from daedalus_common.events import Book, Event, Gap, Genesis, Heartbeat, Ticker, Trade
 from daedalus_common.markets import Market
+from daedalus_common.parquet import objects
+from daedalus_common.parquet.arrow_tables import Compression, arrow_schema
+from daedalus_common.parquet.objects import Identity, read_identity
 from daedalus_common.rows import Column, RowSchema, pack_rows
 from daedalus_common.tables import BRONZE, rows_table
-from daedalus_writer import parquet
-from daedalus_writer.arrow_tables import Compression, arrow_schema
 from daedalus_writer.gathering import Gathering
-from daedalus_writer.parquet import Identity, read_identity
 from support.gathered import ZSTD, encoded, gather
 
 BTC = Market("binanceus", "BTC/USDT")
@@ -188,16 +188,16 @@ def test_rows_are_encoded_group_by_group_while_more_come(monkeypatch: pytest.Mon
     run = entries(*[Heartbeat(T)] * 100)
     gathering.take([run[:40]], {})
     [draft] = gathering.drafts.values()
-    monkeypatch.setattr(parquet, "ROW_GROUP_SIZE_BYTES", 2000)
+    monkeypatch.setattr(objects, "ROW_GROUP_SIZE_BYTES", 2000)
     before = draft.memory_bytes
     gathering.encode()
     assert draft.memory_bytes < before, "encoded they take less"
-    monkeypatch.setattr(parquet, "ROW_GROUP_SIZE_BYTES", 10**9)
+    monkeypatch.setattr(objects, "ROW_GROUP_SIZE_BYTES", 10**9)
     gathering.take([run[40:80]], {})
     gathering.encode()  # not enough for another group
     gathering.take([run[80:]], {})
     assert draft.rows == 100
-    file = pq.ParquetFile(io.BytesIO(draft.finished(BTC, "raw")[0]))
+    file = pq.ParquetFile(io.BytesIO(draft.finished(BTC, {"stream": "raw"})[0]))
     assert [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)] == [40, 60]
     assert file.read()["seq"].to_pylist() == list(range(1, 101))
 

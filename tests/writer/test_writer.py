@@ -136,7 +136,7 @@ async def test_a_run_is_gathered_and_encoded_while_it_is_read(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("daedalus_writer.parquet.ROW_GROUP_SIZE_BYTES", 200_000)
+    monkeypatch.setattr("daedalus_common.parquet.objects.ROW_GROUP_SIZE_BYTES", 200_000)
     lease = await lease_of(Role.INGESTOR)
     patient = replace(QUICK, interval=timedelta(hours=1))
     async with running(build_writer(client, disk, [BTC], limits=patient)) as task:

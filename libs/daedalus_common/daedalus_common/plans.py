@@ -12,6 +12,9 @@ import msgspec
 
 from daedalus_common.markets import Market
 
+HOUR_NS = 3_600_000_000_000
+"""The grain in which objects are named."""
+
 
 class Destination(msgspec.Struct, frozen=True, order=True):
     """A table and the instant-derived partition in it: `bronze/ccxt/orderbook`, `year=2026/month=2/day=3/hour=14`."""
@@ -78,9 +81,9 @@ def gold_destination(table: str, duration_seconds: int | None, market: Market, h
     return Destination(f"gold/{table}", partition, f"{hour:%Y%m%dT%H}")
 
 
-def hour_of(ts_ns: int) -> datetime:
-    """The UTC hour that holds `ts_ns`."""
-    return datetime.fromtimestamp(ts_ns // 3_600_000_000_000 * 3600, UTC)
+def hour_at(hour: int) -> datetime:
+    """The start of an hour that is given by its number since the epoch."""
+    return datetime.fromtimestamp(hour * 3600, UTC)
 
 
 def object_key(segment: Segment) -> str:

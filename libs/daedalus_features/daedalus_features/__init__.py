@@ -11,7 +11,7 @@ from daedalus_features.docs import catalogue_markdown
 from daedalus_features.errors import SchemaError
 from daedalus_features.events import Books, Events, Genesis, Kind, Trades
 from daedalus_features.history import HISTORY_COLUMNS
-from daedalus_features.params import FeatureParams, history_limit
+from daedalus_features.config import FeatureConfig, history_limit
 from daedalus_features.pipeline import Advance, MarketState, advance, dump, load, schema_id
 from daedalus_features.registry import Entry, catalogue, feature, table_of
 from daedalus_features.tables import Column, Rows, Table
@@ -25,7 +25,7 @@ __all__ = [
     "Column",
     "Entry",
     "Events",
-    "FeatureParams",
+    "FeatureConfig",
     "Genesis",
     "Kind",
     "MarketState",

@@ -7,7 +7,7 @@ import numpy as np
 
 from daedalus_features.arrays import NANOSECONDS, BoolArray, FloatArray, IntArray
 from daedalus_features.bar_features import SUMMED, BarRows
-from daedalus_features.params import FeatureParams
+from daedalus_features.config import FeatureConfig
 from daedalus_features.registry import features_of, table_of
 from daedalus_features.tables import Rows, Table
 from daedalus_features.transforms import register_transform
@@ -35,7 +35,7 @@ class BarTransform:
     name: ClassVar[str] = "bars"
     input: ClassVar[str] = "orderbook"
 
-    def __init__(self, params: FeatureParams) -> None:
+    def __init__(self, params: FeatureConfig) -> None:
         self.table = table_of("bars", params)
         self.tables: tuple[Table, ...] = (self.table,)
         self._features = features_of("bars", params)

@@ -2,14 +2,14 @@
 
 from itertools import groupby
 
-from daedalus_features.params import FeatureParams
+from daedalus_features.config import FeatureConfig
 from daedalus_features.registry import Entry, catalogue
 from daedalus_features.tables import Column
 
 _TITLES = {"orderbook": "Order-book rows (Silver)", "bars": "Time bars (Gold)"}
 
 
-def catalogue_markdown(params: FeatureParams) -> str:
+def catalogue_markdown(params: FeatureConfig) -> str:
     """One Markdown table per category of each table, in the order of the columns."""
     lines = ["# Features", ""]
     for table, of_table in groupby(catalogue(params), key=lambda entry: entry.table):

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from daedalus_features.arrays import BoolArray, FloatArray, IntArray, both, einsum
-from daedalus_features.params import FeatureParams
+from daedalus_features.config import FeatureConfig
 from daedalus_features.registry import Section
 
 
@@ -35,7 +35,7 @@ class SampledBooks:
     reads: ClassVar[str] = "the last valid book of the interval"
     remembers: ClassVar[str] = "the last valid book"
 
-    def __init__(self, price: FloatArray, size: FloatArray, params: FeatureParams) -> None:
+    def __init__(self, price: FloatArray, size: FloatArray, params: FeatureConfig) -> None:
         self.params = params
         self.recorded_price = price
         self.price = price[:, :, : params.depth_levels]
@@ -118,7 +118,7 @@ class BookUpdates:
     LEVELS: ClassVar[int] = 10
     """Levels that order flow looks at, where as many are used."""
 
-    def __init__(self, levels: FloatArray, linked: BoolArray, params: FeatureParams) -> None:
+    def __init__(self, levels: FloatArray, linked: BoolArray, params: FeatureConfig) -> None:
         self.params = params
         self._levels = levels
         self._linked = linked
@@ -168,7 +168,7 @@ class VolumeBuckets:
     reads: ClassVar[str] = "every classified trade before the interval's end"
     remembers: ClassVar[str] = "the open bucket and the imbalances of the last full ones"
 
-    def __init__(self, imbalances: FloatArray, known: IntArray, params: FeatureParams) -> None:
+    def __init__(self, imbalances: FloatArray, known: IntArray, params: FeatureConfig) -> None:
         self.params = params
         self.imbalances = imbalances
         self.known = known

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from daedalus_features.arrays import BoolArray, FloatArray, IntArray
+from daedalus_features.config import FeatureConfig, history_limit
 from daedalus_features.events import Events, Kind
 from daedalus_features.grid import BookGroups, OpenInterval, gaps_before, group_books
 from daedalus_features.history import WINDOW_COLUMNS, History
 from daedalus_features.inputs import BookUpdates, Intervals, RowSteps, SampledBooks, TradeFlow, VolumeBuckets
 from daedalus_features.levels import recorded_width, stack_levels
-from daedalus_features.params import FeatureParams, history_limit
 from daedalus_features.registry import Feature, Input, features_of, features_reading, table_of
 from daedalus_features.tables import Rows, Table
 from daedalus_features.trades import TradeState, TradeSums, sum_trades
@@ -46,7 +46,7 @@ class OrderBookTransform:
     name: ClassVar[str] = "orderbook"
     input: ClassVar[str] = EVENTS
 
-    def __init__(self, params: FeatureParams) -> None:
+    def __init__(self, params: FeatureConfig) -> None:
         self.params = params
         self.table = table_of("orderbook", params)
         self.tables: tuple[Table, ...] = (self.table,)

@@ -11,10 +11,10 @@ import numpy as np
 
 from daedalus_features import codec
 from daedalus_features.arrays import FloatArray
+from daedalus_features.config import FeatureConfig
 from daedalus_features.errors import SchemaError
 from daedalus_features.events import Events, Genesis
 from daedalus_features.history import HISTORY_COLUMNS, History
-from daedalus_features.params import FeatureParams
 from daedalus_features.tables import Rows
 from daedalus_features.transforms import EVENTS, transforms
 from daedalus_features.validity import only_valid
@@ -30,7 +30,7 @@ _HEADER = struct.Struct("<8sqHI")
 class MarketState:
     """All that the rows to come need of a market's past: `ts` of its last event, and one state per transform."""
 
-    params: FeatureParams
+    params: FeatureConfig
     genesis_id: str
     ts: int
     states: tuple[Any, ...]
@@ -103,8 +103,8 @@ def load(hot: bytes, history: FloatArray) -> MarketState:
     schema, ts, genesis_length, params_length = _HEADER.unpack_from(hot)
     begin = _HEADER.size + genesis_length
     end = begin + params_length
-    if schema != _schema(FeatureParams()):
-        raise SchemaError(f"state of schema {schema.hex()}; this version has {_schema(FeatureParams()).hex()}")
+    if schema != _schema(FeatureConfig()):
+        raise SchemaError(f"state of schema {schema.hex()}; this version has {_schema(FeatureConfig()).hex()}")
     genesis_id = hot[_HEADER.size : begin].decode(errors="replace")
     params = _parameters(genesis_id, hot[begin:end])
     decoder = codec.Decoder(hot[end:], History.of_records(history))
@@ -115,19 +115,19 @@ def load(hot: bytes, history: FloatArray) -> MarketState:
 
 def schema_id() -> str:
     """16 hex digits that change with the layout of the state, the history, or the meaning of a number in either."""
-    return _schema(FeatureParams()).hex()
+    return _schema(FeatureConfig()).hex()
 
 
 @lru_cache(maxsize=1024)
-def _schema(params: FeatureParams) -> bytes:
+def _schema(params: FeatureConfig) -> bytes:
     states = [f"{transform.name}{codec.layout(transform.initial())}" for transform in transforms(params)]
     text = f"{_MEANING};{HISTORY_COLUMNS};{';'.join(states)}"
     return hashlib.sha256(text.encode()).digest()[:8]
 
 
-def _parameters(genesis_id: str, document: bytes) -> FeatureParams:
+def _parameters(genesis_id: str, document: bytes) -> FeatureConfig:
     try:
-        return FeatureParams.from_json(document)
+        return FeatureConfig.from_json(document)
     except ValueError as error:
         raise SchemaError(f"genesis {genesis_id}: {error}") from error
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, get_type_hints
 
 from daedalus_features.arrays import FloatArray
-from daedalus_features.params import Category, FeatureParams
+from daedalus_features.config import Category, FeatureConfig
 from daedalus_features.tables import Column, Dtype, Table
 from daedalus_features.units import Unit, parse_unit
 
@@ -20,7 +20,7 @@ Section = Literal["row", "structural", "dynamic", "rolling", "bar"]
 """A category of the configuration, or one of the two that no configuration leaves out."""
 SECTIONS: tuple[Section, ...] = ("row", "structural", "dynamic", "rolling", "bar")
 
-ColumnNames = Callable[[FeatureParams], Iterable[str]]
+ColumnNames = Callable[[FeatureConfig], Iterable[str]]
 
 
 class Input(Protocol):
@@ -121,7 +121,7 @@ def feature(
     return register
 
 
-def features_of(table: str, params: FeatureParams) -> tuple[Feature, ...]:
+def features_of(table: str, params: FeatureConfig) -> tuple[Feature, ...]:
     """The features of a table that the parameters leave in, in the order of the table's columns."""
     shown = {"row", "bar", *params.categories}
     present = {name for each in _every("orderbook") if each.section in shown for name in each.columns(params)}
@@ -133,13 +133,13 @@ def features_reading(source: type[Input]) -> tuple[Feature, ...]:
     return tuple(each for each in _FEATURES.values() if each.source is source)
 
 
-def table_of(name: str, params: FeatureParams) -> Table:
+def table_of(name: str, params: FeatureConfig) -> Table:
     """The table with the columns that the parameters give it."""
     columns = (column for each in features_of(name, params) for column in _columns(each, params))
     return Table(name, _LAYERS[name], tuple(columns))
 
 
-def catalogue(params: FeatureParams) -> tuple[Entry, ...]:
+def catalogue(params: FeatureConfig) -> tuple[Entry, ...]:
     """Every feature that the parameters leave in, table by table, in the order of the columns."""
     return tuple(
         Entry(
@@ -163,5 +163,5 @@ def _every(table: str) -> list[Feature]:
     return sorted(of_table, key=lambda each: SECTIONS.index(each.section))
 
 
-def _columns(each: Feature, params: FeatureParams) -> tuple[Column, ...]:
+def _columns(each: Feature, params: FeatureConfig) -> tuple[Column, ...]:
     return tuple(Column(name, each.dtype, each.unit.text, each.labels) for name in each.columns(params))

@@ -3,13 +3,13 @@
 import numpy as np
 
 from daedalus_features.arrays import FloatArray
-from daedalus_features.params import FeatureParams
+from daedalus_features.config import FeatureConfig
 from daedalus_features.registry import ColumnNames, feature
 from daedalus_features.windows import RowWindows
 
 
 def _per_window(prefix: str) -> ColumnNames:
-    def names(params: FeatureParams) -> list[str]:
+    def names(params: FeatureConfig) -> list[str]:
         return [f"{prefix}_{seconds}s" for seconds in params.rolling_windows]
 
     return names

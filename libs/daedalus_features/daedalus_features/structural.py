@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from daedalus_features.arrays import FloatArray, both, einsum, sum_by
+from daedalus_features.config import FeatureConfig
 from daedalus_features.inputs import SampledBooks
-from daedalus_features.params import FeatureParams
 from daedalus_features.registry import ColumnNames, feature
 
 IMBALANCE_LEVELS = (1, 3, 5, 10)
@@ -19,7 +19,7 @@ _EDGES = np.array(BAND_EDGES, float)
 
 
 def _per_level(prefix: str) -> ColumnNames:
-    def names(params: FeatureParams) -> list[str]:
+    def names(params: FeatureConfig) -> list[str]:
         return [f"{prefix}_L{level}" for level in range(params.depth_levels)]
 
     return names

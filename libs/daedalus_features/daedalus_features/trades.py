@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from daedalus_features.arrays import FloatArray, IntArray, sum_by
+from daedalus_features.config import FeatureConfig
 from daedalus_features.events import Events, Trades
-from daedalus_features.params import FeatureParams
 from daedalus_features.trade_classes import Classes, trade_classes
 from daedalus_features.volume_buckets import OpenBucket, fill_buckets
 
@@ -43,7 +43,7 @@ class TradeSums:
 
 
 def sum_trades(
-    events: Events, gaps: IntArray, rows: IntArray, params: FeatureParams, before: TradeState
+    events: Events, gaps: IntArray, rows: IntArray, params: FeatureConfig, before: TradeState
 ) -> tuple[TradeSums, TradeState]:
     """What the trades give the rows of the intervals `rows` (r,), and the state after them."""
     trades = events.trades

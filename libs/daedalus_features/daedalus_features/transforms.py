@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from daedalus_features.params import FeatureParams
+from daedalus_features.config import FeatureConfig
 from daedalus_features.tables import Rows, Table
 
 EVENTS = "events"
@@ -21,7 +21,7 @@ class Transform(Protocol):
     input: ClassVar[str]
     tables: tuple[Table, ...]
 
-    def __init__(self, params: FeatureParams) -> None: ...
+    def __init__(self, params: FeatureConfig) -> None: ...
 
     def initial(self) -> Any:
         """The state at a genesis."""
@@ -44,11 +44,11 @@ def register_transform(transform: TransformType) -> TransformType:
 
 
 @lru_cache(maxsize=1024)
-def transforms(params: FeatureParams) -> tuple[Transform, ...]:
+def transforms(params: FeatureConfig) -> tuple[Transform, ...]:
     """Every registered transform with these parameters."""
     return tuple(transform(params) for transform in _CLASSES)
 
 
-def tables(params: FeatureParams) -> tuple[Table, ...]:
+def tables(params: FeatureConfig) -> tuple[Table, ...]:
     """Every table that these parameters give, with its columns."""
     return tuple(table for transform in transforms(params) for table in transform.tables)

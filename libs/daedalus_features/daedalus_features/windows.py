@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from daedalus_features.arrays import NANOSECONDS, FloatArray, IntArray, einsum
+from daedalus_features.config import FeatureConfig
 from daedalus_features.history import WINDOW_COLUMNS, History
-from daedalus_features.params import FeatureParams
 from daedalus_features.registry import Section
 
 _BLOCK = 1 << 15
@@ -25,7 +25,7 @@ class RowWindows:
     reads: ClassVar[str] = "the rows of the window"
     remembers: ClassVar[str] = "the rows of the longest window"
 
-    def __init__(self, rows: History, new: int, params: FeatureParams) -> None:
+    def __init__(self, rows: History, new: int, params: FeatureConfig) -> None:
         self.params = params
         self.new = new
         self._rows = rows

@@ -12,7 +12,7 @@ from daedalus_common.batches import RawEntry, decode_batch
 from daedalus_common.broker.market_log import Row, Step
 from daedalus_common.leases import Lease
 from daedalus_common.rows import RowSchema, pack_rows
-from daedalus_features import FeatureParams, MarketState, advance, dump
+from daedalus_features import FeatureConfig, MarketState, advance, dump
 from daedalus_featurizer.decoding import events_of
 from daedalus_featurizer.row_schemas import row_schema
 from daedalus_featurizer.stepping import entries_to_step
@@ -36,7 +36,7 @@ class StepTaken:
 class MarketWork:
     """The featurizer's work on one market under one lease."""
 
-    def __init__(self, lease: Lease, params: FeatureParams, cursor: str, state: MarketState | None) -> None:
+    def __init__(self, lease: Lease, params: FeatureConfig, cursor: str, state: MarketState | None) -> None:
         self.lease = lease
         self.cursor = cursor
         self.state = state

@@ -4,7 +4,7 @@ from functools import cache
 
 from daedalus_common.rows import Column, RowSchema
 from daedalus_features import Column as FeatureColumn
-from daedalus_features import FeatureParams, Table, tables
+from daedalus_features import FeatureConfig, Table, tables
 
 
 def row_schema(table: Table) -> RowSchema:
@@ -12,7 +12,7 @@ def row_schema(table: Table) -> RowSchema:
     return _row_schema(table.layer, table.name, table.columns)
 
 
-def row_schemas(params: FeatureParams) -> tuple[RowSchema, ...]:
+def row_schemas(params: FeatureConfig) -> tuple[RowSchema, ...]:
     """The schemas of every table that these parameters give."""
     return tuple(row_schema(table) for table in tables(params))
 

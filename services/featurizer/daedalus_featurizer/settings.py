@@ -5,14 +5,14 @@ from datetime import timedelta
 
 from daedalus_common.config import Config
 from daedalus_common.markets import Market
-from daedalus_features import FeatureParams
+from daedalus_features import FeatureConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Which markets to share out with the other replicas, with which parameters, and how large a step may be."""
 
-    params: dict[Market, FeatureParams]
+    params: dict[Market, FeatureConfig]
     poll: timedelta
     commit_after: timedelta
     max_entries: int
@@ -34,10 +34,10 @@ def settings_from(config: Config) -> Settings:
     )
 
 
-def params_for(config: Config, market: Market) -> FeatureParams:
+def params_for(config: Config, market: Market) -> FeatureConfig:
     """The market's own parameters, in the features' units."""
     settings = config.features.for_market(market.exchange, market.symbol)
-    same_names = {field.name for field in fields(FeatureParams)} - {"emit_interval_ns"}
-    return FeatureParams(
+    same_names = {field.name for field in fields(FeatureConfig)} - {"emit_interval_ns"}
+    return FeatureConfig(
         emit_interval_ns=settings.emit_interval_ns, **{name: getattr(settings, name) for name in same_names}
     )

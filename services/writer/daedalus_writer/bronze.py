@@ -10,12 +10,11 @@ from daedalus_common.batches import Batch, Foreign, RawEntry, decode_batch
 from daedalus_common.entries import NONE
 from daedalus_common.events import CONTROL, Channel, Gap, Genesis, Heartbeat, Kind, Ticker
 from daedalus_common.markets import Market
-from daedalus_common.plans import Destination, bronze_destination
+from daedalus_common.parquet.arrays import blobs, categories, lists, numbers, texts
+from daedalus_common.parquet.arrow_tables import arrow_schema
+from daedalus_common.parquet.stored_rows import StoredRows, split
+from daedalus_common.plans import HOUR_NS, Destination, bronze_destination, hour_at
 from daedalus_common.tables import BRONZE, CONTROL_KINDS, SIDES
-from daedalus_writer.arrays import blobs, categories, lists, numbers, texts
-from daedalus_writer.arrow_tables import arrow_schema
-from daedalus_writer.hours import HOUR_NS, hour_at
-from daedalus_writer.stored_rows import StoredRows, split
 
 SOURCE = "ccxt"
 """Where Bronze events come from: they have ccxt's unified form, whichever feed captured them."""

@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from importlib.metadata import version
 from typing import ParamSpec, TypeVar
 
 import structlog
@@ -18,11 +19,11 @@ from daedalus_common.broker.keys import RAW
 from daedalus_common.broker.market_log import DeadLetter, MarketLog
 from daedalus_common.leases import Lease
 from daedalus_common.markets import Market
+from daedalus_common.parquet.objects import Draft, Identity, read_identity
 from daedalus_common.plans import Destination, Plan, Segment, counters_after, make_plan, object_key, with_counter
 from daedalus_common.stores import CreateResult, ObjectMissing, ObjectStore
 from daedalus_writer import metrics
 from daedalus_writer.gathering import Gathering
-from daedalus_writer.parquet import Draft, Identity, read_identity
 from daedalus_writer.patience import Patience
 from daedalus_writer.shelves import Shelves
 
@@ -82,7 +83,7 @@ class Carrier:
     async def _create(self, market: Market, stream: str, segment: Segment, draft: Draft) -> Stored:
         shelf = self._shelves.of(stream)
         with metrics.ENCODE_SECONDS.time():
-            data, identity = await self.in_pool(draft.finished, market, stream)
+            data, identity = await self.in_pool(draft.finished, market, _origin(stream))
         while True:
             key = object_key(segment)
             with metrics.UPLOAD_SECONDS.labels(layer=draft.layer).time():
@@ -114,6 +115,10 @@ def reconciled(plan: Plan, rows: Mapping[Destination, int], counters: Mapping[st
         counters={**counters, **counters_after(plan.segments)},
     )
     return kept + added.segments
+
+
+def _origin(stream: str) -> dict[str, str]:
+    return {"stream": stream, "writer_version": version("daedalus-writer")}
 
 
 def _look(store: ObjectStore, key: str) -> Identity | None:

@@ -5,27 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-from msgspec.structs import replace
-from numpy.typing import NDArray
 
 from daedalus_common.batches import Foreign, RawEntry
-from daedalus_common.broker.keys import GOLD
 from daedalus_common.entries import ForeignEntry
 from daedalus_common.markets import Market
-from daedalus_common.plans import Destination, gold_destination, silver_destination
-from daedalus_common.rows import Column, RowSchema, schema_id, unpack_rows
-from daedalus_common.tables import BAR_DURATION, rows_table
-from daedalus_writer.arrays import bools, categories, numbers
-from daedalus_writer.arrow_tables import arrow_schema
-from daedalus_writer.hours import HOUR_NS, hour_at
-from daedalus_writer.stored_rows import StoredRows, split
+from daedalus_common.parquet.feature_tables import by_duration, row_destination, stored_table, wrong_values
+from daedalus_common.parquet.stored_rows import StoredRows, split
+from daedalus_common.plans import HOUR_NS, Destination
+from daedalus_common.rows import RowSchema, schema_id, unpack_rows
 
 Schemas = Mapping[bytes, RowSchema]
-Float64s = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-
-_LARGEST_WHOLE = 2.0**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,74 +85,15 @@ def _rows_of_schema(
     market: Market, schema: RowSchema, rows: Sequence[_Row]
 ) -> tuple[dict[Destination, StoredRows], list[Foreign]]:
     timestamp, values = unpack_rows(schema, [row.payload for row in rows])
-    wrong = _wrong_values(schema, values)
+    wrong = wrong_values(schema, values)
     foreign = [Foreign(rows[i].id, "a value does not fit its column") for i in np.flatnonzero(wrong).tolist()]
     right = np.flatnonzero(~wrong)
     if not len(right):
         return {}, foreign
-    timestamp, values = timestamp[right], values[right]
     keys = np.array([rows[i].key for i in right.tolist()], dtype=np.int64)
-    table = rows_table(schema)
-    columns = [numbers(timestamp, pa.timestamp("ns", "UTC")), numbers(keys[:, 2], pa.int64())]
-    columns += [_column(column, values[:, i]) for i, column in enumerate(schema.columns)]
-    stored = StoredRows(table, pa.Table.from_arrays(columns, schema=arrow_schema(table)), keys, schema.id.hex())
+    stored = stored_table(schema, timestamp[right], values[right], keys)
     places: dict[Destination, StoredRows] = {}
-    for duration, of_duration in _by_duration(schema, stored, values).items():
-        for hour, of_hour in split(of_duration, _hours(of_duration)).items():
-            places[_destination(market, schema, duration, hour)] = of_hour
+    for duration, of_duration in by_duration(schema, stored).items():
+        for hour, of_hour in split(of_duration, of_duration.timestamp // HOUR_NS).items():
+            places[row_destination(market, schema, duration, hour)] = of_hour
     return places, foreign
-
-
-def _wrong_values(schema: RowSchema, values: Float64s) -> Bools:
-    """Rows with a value that its column cannot hold: such a row is of a faulty producer."""
-    wrong: Bools = np.zeros(len(values), dtype=np.bool_)
-    for i, column in enumerate(schema.columns):
-        cells = values[:, i]
-        low, high = _range(column)
-        if column.dtype != "float64":
-            # NaN is null and passes: it compares as false.
-            wrong |= (cells < low) | (cells > high) | (np.floor(cells) < cells)
-        if column.name == BAR_DURATION:
-            wrong |= ~(cells >= 1)
-    return wrong
-
-
-def _range(column: Column) -> tuple[float, float]:
-    if column.dtype == "bool":
-        return 0.0, 1.0
-    if column.dtype == "category":
-        return 0.0, len(column.labels) - 1.0
-    return -_LARGEST_WHOLE, _LARGEST_WHOLE
-
-
-def _column(column: Column, cells: Float64s) -> pa.Array:
-    absent = np.isnan(cells)
-    if column.dtype == "float64":
-        return numbers(cells, pa.float64(), absent)
-    whole = np.where(absent, 0.0, cells).astype(np.int64)
-    if column.dtype == "int64":
-        return numbers(whole, pa.int64(), absent)
-    if column.dtype == "bool":
-        return bools(whole.astype(np.bool_), absent)
-    return categories(whole.astype(np.int32), column.labels, absent)
-
-
-def _by_duration(schema: RowSchema, rows: StoredRows, values: Float64s) -> dict[int, StoredRows]:
-    """Rows by bar duration in seconds; 0 stands for rows that are no time bars."""
-    names = [column.name for column in schema.columns]
-    if schema.layer != GOLD or BAR_DURATION not in names:
-        return {0: rows}
-    return split(rows, values[:, names.index(BAR_DURATION)].astype(np.int64))
-
-
-def _hours(rows: StoredRows) -> NDArray[np.int64]:
-    timestamp: NDArray[np.int64] = rows.arrow["timestamp"].cast(pa.int64()).to_numpy()
-    return timestamp // HOUR_NS
-
-
-def _destination(market: Market, schema: RowSchema, duration: int, hour: int) -> Destination:
-    if schema.layer == GOLD:
-        place = gold_destination(schema.table, duration or None, market, hour_at(hour))
-    else:
-        place = silver_destination(schema.table, market, hour_at(hour))
-    return replace(place, schema=schema.id.hex())

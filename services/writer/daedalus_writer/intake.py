@@ -8,9 +8,9 @@ from datetime import timedelta
 from daedalus_common.batches import RawEntry
 from daedalus_common.broker.keys import RAW
 from daedalus_common.leases import Lease
+from daedalus_common.plans import HOUR_NS
 from daedalus_writer.flush import Limits, Look
 from daedalus_writer.gathering import Gathering
-from daedalus_writer.hours import HOUR_NS
 from daedalus_writer.reading import FIRST_GUESS_BYTES, entries_to_ask, learned_size, next_wait
 
 ENTRY_MEMORY_BYTES = 512

@@ -13,10 +13,10 @@ from daedalus_common.broker.keys import RAW
 from daedalus_common.broker.market_log import MarketLog
 from daedalus_common.leases import Lease
 from daedalus_common.markets import Market
+from daedalus_common.parquet.arrow_tables import Compression
 from daedalus_common.plans import make_plan
 from daedalus_common.rows import RowSchema
 from daedalus_writer import metrics
-from daedalus_writer.arrow_tables import Compression
 from daedalus_writer.carrying_out import Carrier
 from daedalus_writer.feature_rows import schema_ids
 from daedalus_writer.flush import Reason

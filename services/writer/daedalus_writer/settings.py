@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from daedalus_common.config import Config
-from daedalus_common.config import StoreSettings as StorageConfig
 from daedalus_common.markets import Market
-from daedalus_common.stores import StoreSettings
-from daedalus_writer.arrow_tables import Compression
+from daedalus_common.parquet.arrow_tables import Compression
+from daedalus_common.stores import StoreSettings, store_settings
 from daedalus_writer.flush import Limits
 
 MAX_RUN_ROWS = 200_000
@@ -43,12 +42,12 @@ class Settings:
 
 
 def settings_from(config: Config) -> Settings:
-    ingestion, storage = config.ingestion, config.storage
+    ingestion, storage, fsync = config.ingestion, config.storage, config.ingestion.enable_fsync
     idle = min(MAX_IDLE, ingestion.flush_interval / IDLE_READS_PER_FLUSH)
     return Settings(
         markets=tuple(settings.market for settings in config.markets()),
-        bronze_store=_store("storage.ingestion_storage", storage.ingestion_storage, fsync=ingestion.enable_fsync),
-        feature_store=_store("storage.etl_storage_output", storage.etl_storage_output, fsync=ingestion.enable_fsync),
+        bronze_store=store_settings("storage.ingestion_storage", storage.ingestion_storage, fsync=fsync),
+        feature_store=store_settings("storage.etl_storage_output", storage.etl_storage_output, fsync=fsync),
         compression=Compression(config.etl.compression, config.etl.effective_compression_level),
         limits=Limits(
             interval=ingestion.flush_interval,
@@ -60,21 +59,4 @@ def settings_from(config: Config) -> Settings:
         upload_threads=config.writer.upload_threads,
         keep_rows=config.featurizer.keep_rows,
         lease_ttl=config.leases.ttl,
-    )
-
-
-def _store(role: str, config: StorageConfig, *, fsync: bool) -> StoreSettings:
-    if config.backend == "local" or config.s3 is None:
-        return StoreSettings(config.backend, base_dir=config.base_dir, fsync=fsync, role=role)
-    s3 = config.s3
-    return StoreSettings(
-        config.backend,
-        bucket=s3.bucket,
-        prefix=s3.prefix,
-        endpoint_url=s3.endpoint_url,
-        region=s3.region,
-        path_style=s3.path_style,
-        access_key=s3.access_key.get_secret_value(),
-        secret_key=s3.secret_key.get_secret_value(),
-        role=role,
     )

@@ -13,7 +13,7 @@ from daedalus_common.stores.object_store import (
     StoreReport,
     StoreUnavailable,
 )
-from daedalus_common.stores.settings import StoreSettings
+from daedalus_common.stores.settings import StoreSettings, store_settings
 
 __all__ = [
     "CreateResult",
@@ -29,6 +29,7 @@ __all__ = [
     "StoreSettings",
     "StoreUnavailable",
     "open_store",
+    "store_settings",
 ]
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from daedalus_common.config import StoreSettings as StoreSection
+
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
@@ -24,3 +26,21 @@ class StoreSettings:
     secret_key: str = field(default="", repr=False)
     role: str = "storage"
     """The configuration section that these come from, for error texts: `storage.ingestion_storage`."""
+
+
+def store_settings(role: str, section: StoreSection, *, fsync: bool = True) -> StoreSettings:
+    """What the section `role` of a configuration says, such as `storage.ingestion_storage`."""
+    if section.backend == "local" or section.s3 is None:
+        return StoreSettings(section.backend, base_dir=section.base_dir, fsync=fsync, role=role)
+    s3 = section.s3
+    return StoreSettings(
+        section.backend,
+        bucket=s3.bucket,
+        prefix=s3.prefix,
+        endpoint_url=s3.endpoint_url,
+        region=s3.region,
+        path_style=s3.path_style,
+        access_key=s3.access_key.get_secret_value(),
+        secret_key=s3.secret_key.get_secret_value(),
+        role=role,
+    )

@@ -1,8 +1,8 @@
 """Rows as a Parquet object, and the identity by which one object is recognised as another's twin."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from threading import Lock
 from typing import BinaryIO
 
@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from daedalus_common import tables
 from daedalus_common.markets import Market
+from daedalus_common.parquet.arrow_tables import Compression, arrow_schema, parquet_options
+from daedalus_common.parquet.stored_rows import Keys, StoredRows
 from daedalus_common.tables import Table
-from daedalus_writer.arrow_tables import Compression, arrow_schema, parquet_options
-from daedalus_writer.stored_rows import Keys, StoredRows
 
 ROW_GROUP_SIZE_BYTES = 32 * 1024 * 1024
 """Of columns before encoding: 20,000 books of 50 levels, what a reader on a small machine holds at once."""
@@ -94,8 +94,11 @@ class Draft:
             self._waiting_bytes -= size_bytes
             self._encoded_bytes = self._sink.tell()
 
-    def finished(self, market: Market, stream: str) -> tuple[memoryview, Identity]:
-        """The bytes of the object, and what it is recognised by; once, when all rows are added."""
+    def finished(self, market: Market, origin: Mapping[str, str]) -> tuple[memoryview, Identity]:
+        """The bytes of the object, and what it is recognised by; once, when all rows are added.
+
+        `origin` says in the footer where the rows come from and who wrote them, such as `stream`, `writer_version`.
+        """
         self.encode()
         keys = np.concatenate(self._keys)
         identity = Identity.of(keys)
@@ -108,15 +111,14 @@ class Draft:
                     "layer": self._table.layer,
                     "table": self._table.name,
                     "schema": self._schema,
-                    "stream": stream,
                     "first_id": identity.first_id,
                     "last_id": identity.last_id,
                     "first_seq": str(keys[0, 2]),
                     "last_seq": str(keys[-1, 2]),
                     "rows": str(identity.rows),
                     "key_hash": identity.key_hash,
-                    "writer_version": version("daedalus-writer"),
                     "tables_version": str(tables.VERSION),
+                    **origin,
                 }.items()
             }
         )

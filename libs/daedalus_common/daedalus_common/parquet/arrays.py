@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from daedalus_writer.arrow_tables import CATEGORY_TYPE, LIST_TYPE
+from daedalus_common.parquet.arrow_tables import CATEGORY_TYPE, LIST_TYPE
 
 Bools = NDArray[np.bool_]
 Float64s = NDArray[np.float64]

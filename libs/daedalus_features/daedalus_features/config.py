@@ -22,7 +22,7 @@ _MOST_BUCKETS = 10_000
 
 
 @dataclass(frozen=True)
-class FeatureParams:
+class FeatureConfig:
     """Every number that shapes the features of one market. Raises ValueError naming the parameter at fault.
 
     Windows and bar durations are whole seconds, `emit_interval_ns` is nanoseconds, `vpin_bucket_size` base units.
@@ -77,7 +77,7 @@ class FeatureParams:
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     @classmethod
-    def from_json(cls, document: bytes | str) -> "FeatureParams":
+    def from_json(cls, document: bytes | str) -> "FeatureConfig":
         """The parameters of a JSON object that names every one of them and nothing else.
 
         Raises ValueError: nothing is filled in, since the parameters of a genesis decide what its rows mean.
@@ -103,12 +103,12 @@ class FeatureParams:
         return hashlib.sha256(self.to_json()).hexdigest()[:16]
 
 
-def longest_window(params: FeatureParams) -> int:
+def longest_window(params: FeatureConfig) -> int:
     """Seconds of the longest window that looks back over rows."""
     return max(*params.rolling_windows, params.kyle_window, params.regime_window)
 
 
-def history_limit(params: FeatureParams) -> int:
+def history_limit(params: FeatureConfig) -> int:
     """The most rows that any window can hold: what the ring of recent rows is cut to."""
     return -(-longest_window(params) * NANOSECONDS // params.emit_interval_ns)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from daedalus_common.parquet.arrays import numbers
 from daedalus_common.tables import Table
-from daedalus_writer.arrays import numbers
 
 Keys = NDArray[np.int64]
 """Shape (rows, 3): stream_ms, stream_seq, seq."""
@@ -24,6 +24,12 @@ class StoredRows:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def timestamp(self) -> NDArray[np.int64]:
+        """Nanoseconds, of Silver and Gold rows, (n,)."""
+        timestamp: NDArray[np.int64] = self.arrow["timestamp"].cast(pa.int64()).to_numpy()
+        return timestamp
 
 
 def split(rows: StoredRows, by: NDArray[np.int64]) -> dict[int, StoredRows]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from daedalus_features import FeatureParams, history_limit
+from daedalus_features import FeatureConfig, history_limit
 
 
 @pytest.mark.parametrize(
@@ -40,19 +40,19 @@ from daedalus_features import FeatureParams, history_limit
 )
 def test_a_parameter_out_of_range_is_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"^{name}: "):
-        FeatureParams(**{name: value})
+        FeatureConfig(**{name: value})
 
 
 def test_an_unknown_category_is_refused_with_the_nearest():
     wrong: Any = ("dynamics",)
     with pytest.raises(ValueError, match=r"'dynamics' is none of .*\(nearest: dynamic\)"):
-        FeatureParams(categories=wrong)
+        FeatureConfig(categories=wrong)
 
 
 def test_a_bar_lasts_a_multiple_of_the_interval():
     with pytest.raises(ValueError, match="bar_durations: 60 s is not a multiple of emit_interval_ns = 7000000000"):
-        FeatureParams(emit_interval_ns=7_000_000_000)
-    FeatureParams(emit_interval_ns=7_000_000_000, bar_durations=(70,))
+        FeatureConfig(emit_interval_ns=7_000_000_000)
+    FeatureConfig(emit_interval_ns=7_000_000_000, bar_durations=(70,))
 
 
 def test_equal_parameters_have_equal_bytes_and_hash_however_they_are_written():
@@ -61,31 +61,31 @@ def test_equal_parameters_have_equal_bytes_and_hash_however_they_are_written():
         "rolling_windows": [5, 15],
         "categories": ["rolling", "structural"],
     }
-    one = FeatureParams(**written)
-    other = FeatureParams(vpin_bucket_size=1.0, rolling_windows=(5, 15), categories=("structural", "rolling"))
+    one = FeatureConfig(**written)
+    other = FeatureConfig(vpin_bucket_size=1.0, rolling_windows=(5, 15), categories=("structural", "rolling"))
     assert one == other
     assert one.to_json() == other.to_json()
     assert one.hash == other.hash
     assert len(one.hash) == 16
-    assert one.hash != FeatureParams().hash
+    assert one.hash != FeatureConfig().hash
 
 
 def test_parameters_come_back_from_their_json():
-    params = FeatureParams(depth_levels=7, ofi_decay_alpha=0.1, bar_durations=(60, 300))
-    assert FeatureParams.from_json(params.to_json()) == params
+    params = FeatureConfig(depth_levels=7, ofi_decay_alpha=0.1, bar_durations=(60, 300))
+    assert FeatureConfig.from_json(params.to_json()) == params
     assert b" " not in params.to_json()
 
 
 def test_json_must_name_every_parameter_and_no_other():
-    known = json.loads(FeatureParams().to_json())
+    known = json.loads(FeatureConfig().to_json())
     with pytest.raises(ValueError, match=r"kyle_windows: unknown parameter \(nearest: kyle_window\)"):
-        FeatureParams.from_json(json.dumps({**known, "kyle_windows": 3}))
+        FeatureConfig.from_json(json.dumps({**known, "kyle_windows": 3}))
     known.pop("kyle_window")
     with pytest.raises(ValueError, match="kyle_window: missing"):
-        FeatureParams.from_json(json.dumps(known))
+        FeatureConfig.from_json(json.dumps(known))
 
 
 def test_the_history_holds_the_rows_of_the_longest_window():
-    assert history_limit(FeatureParams()) == 900
-    assert history_limit(FeatureParams(rolling_windows=(3600,))) == 3600
-    assert history_limit(FeatureParams(emit_interval_ns=7_000_000_000, bar_durations=())) == 129
+    assert history_limit(FeatureConfig()) == 900
+    assert history_limit(FeatureConfig(rolling_windows=(3600,))) == 3600
+    assert history_limit(FeatureConfig(emit_interval_ns=7_000_000_000, bar_durations=())) == 129

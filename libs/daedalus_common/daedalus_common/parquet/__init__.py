@@ -1,0 +1,1 @@
+"""Rows of the declared tables as Parquet objects, and back."""
