@@ -11,6 +11,7 @@ from daedalus_common.markets import Market
 from daedalus_common.parquet.arrow_tables import Compression
 from daedalus_common.plans import Destination
 from daedalus_common.rows import RowSchema
+from daedalus_writer.carrying_out import origin_of
 from daedalus_writer.gathering import Gathering
 
 ZSTD = Compression("zstd", 3)
@@ -32,7 +33,7 @@ def gather(
 
 def encoded(gathering: Gathering, market: Market, stream: str) -> dict[Destination, bytes]:
     """The objects, by their place."""
-    return {place: bytes(draft.finished(market, {"stream": stream})[0]) for place, draft in gathering.drafts.items()}
+    return {place: bytes(draft.finished(market, origin_of(stream))[0]) for place, draft in gathering.drafts.items()}
 
 
 def read(content: bytes) -> pa.Table:

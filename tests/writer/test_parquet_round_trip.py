@@ -197,7 +197,7 @@ def test_rows_are_encoded_group_by_group_while_more_come(monkeypatch: pytest.Mon
     gathering.encode()  # not enough for another group
     gathering.take([run[80:]], {})
     assert draft.rows == 100
-    file = pq.ParquetFile(io.BytesIO(draft.finished(BTC, {"stream": "raw", "writer_version": "0.1.0"})[0]))
+    file = pq.ParquetFile(io.BytesIO(draft.finished(BTC, {"stream": "raw"})[0]))
     assert [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)] == [40, 60]
     assert file.read()["seq"].to_pylist() == list(range(1, 101))
 

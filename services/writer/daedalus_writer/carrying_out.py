@@ -83,7 +83,7 @@ class Carrier:
     async def _create(self, market: Market, stream: str, segment: Segment, draft: Draft) -> Stored:
         shelf = self._shelves.of(stream)
         with metrics.ENCODE_SECONDS.time():
-            data, identity = await self.in_pool(draft.finished, market, _origin(stream))
+            data, identity = await self.in_pool(draft.finished, market, origin_of(stream))
         while True:
             key = object_key(segment)
             with metrics.UPLOAD_SECONDS.labels(layer=draft.layer).time():
@@ -117,7 +117,8 @@ def reconciled(plan: Plan, rows: Mapping[Destination, int], counters: Mapping[st
     return kept + added.segments
 
 
-def _origin(stream: str) -> dict[str, str]:
+def origin_of(stream: str) -> dict[str, str]:
+    """What a footer says of where its rows come from."""
     return {"stream": stream, "writer_version": version("daedalus-writer")}
 
 
