@@ -78,6 +78,7 @@ def _stream_delays(data: Path, table: str) -> NDArray[np.float64]:
 def _silver(stack: Stack, market: Market) -> SilverRows:
     with stack.client() as client:
         entries = client.xrange(keys.stream(market, keys.SILVER))
+    entries = [(id_, fields) for id_, fields in entries if fields[b"c"] == b"orderbook"]
     timestamps = [int.from_bytes(fields[b"p"][_TIMESTAMP_OF_ROW], "little") for _, fields in entries]
     entry_ms = [int(id_.split(b"-")[0]) for id_, _ in entries]
     return SilverRows(np.array(timestamps, dtype=np.int64), np.array(entry_ms, dtype=np.int64))

@@ -9,6 +9,7 @@ from functools import cache
 from heapq import nlargest, nsmallest
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -43,15 +44,16 @@ class Mix:
     trades_per_book: float
 
 
-def market_events(bench: Workbench, count: int, mix: Mix) -> list[Event]:
-    """`count` events at equal distances after START_NS; equal arguments give equal events."""
+def market_events(bench: Workbench, count: int, mix: Mix, levels: int = LEVELS) -> list[Event]:
+    """`count` events at equal distances after START_NS, books of so many levels; equal arguments give equal events."""
     events: list[Event] = []
     due = 0.0  # trades that the mix still asks for
     for move in cycle(_moves(bench)):
         ts = START_NS + int((len(events) + 1) * 1e9 / mix.per_second)
         if isinstance(move, Book):
             due += mix.trades_per_book
-            events.append((ts, encode_book(ts, ts // 1_000_000, move.nonce, move.bids, move.asks)))
+            bids, asks = move.bids[:levels], move.asks[:levels]
+            events.append((ts, encode_book(ts, ts // 1_000_000, move.nonce, bids, asks)))
         elif due >= 1:
             due -= 1
             events.append((ts, encode_trade(Trade(ts, ts // 1_000_000, move.id, move.price, move.amount, move.side))))
@@ -70,23 +72,34 @@ def _moves(bench: Workbench) -> Sequence[Move]:
 
 @cache
 def _real_moves(shared_data: Path) -> Sequence[Move]:
-    """BTC/USDT: 6,494 books, of which each is an update of 100 ms, and 19,904 trades."""
+    """BTC/USDT: 6,493 books, of which each is an update of 100 ms, and 19,904 trades."""
     moves: list[Move] = []
     bids: dict[float, float] = {}
     asks: dict[float, float] = {}
+    early: list[dict[str, Any]] = []
     for frame in frames(files_of(shared_data, "BTC/USDT")):
         if "lastUpdateId" in frame:
             bids, asks = (dict(_floats(frame[side])) for side in ("bids", "asks"))
-        elif frame.get("e") == "depthUpdate" and bids:
-            for side, changes in ((bids, frame["b"]), (asks, frame["a"])):
-                side.update(_floats(changes))
-                for price in [price for price, size in _floats(changes) if size == 0]:
-                    del side[price]
-            best = nlargest(LEVELS, bids.items()), nsmallest(LEVELS, asks.items())
-            moves.append(Book(0, None, frame["u"], tuple(best[0]), tuple(best[1])))
+            # Updates captured before the snapshot may reach past it; left out, they would leave levels that cross.
+            moves += [_updated(bids, asks, update) for update in early if update["u"] > frame["lastUpdateId"]]
+        elif frame.get("e") == "depthUpdate":
+            if bids:
+                moves.append(_updated(bids, asks, frame))
+            else:
+                early.append(frame)
         elif frame.get("e") == "trade":
             moves.append(_trade(frame))
     return moves
+
+
+def _updated(bids: dict[float, float], asks: dict[float, float], frame: dict[str, Any]) -> Book:
+    """The book after one update, which the sides take in."""
+    for side, changes in ((bids, frame["b"]), (asks, frame["a"])):
+        side.update(_floats(changes))
+        for price in [price for price, size in _floats(changes) if size == 0]:
+            del side[price]
+    best = nlargest(LEVELS, bids.items()), nsmallest(LEVELS, asks.items())
+    return Book(0, None, frame["u"], tuple(best[0]), tuple(best[1]))
 
 
 @cache

@@ -9,6 +9,14 @@ import pytest
 from daedalus_common.config import ConfigError, Problem, load_config, parse_config
 
 MARKET = "ccxt: {exchanges: {kraken: {channels: {watchTrades: [BTC/USD]}}}}\n"
+BOOK_OPTIONS = (
+    "categories, book_levels, depth_levels, rolling_windows, bar_durations, emit_interval, ofi_decay_alpha, "
+    "smart_depth_decay, kyle_window, vpin_bucket_size, vpin_buckets, regime_window"
+)
+TRADE_OPTIONS = (
+    "tick_bar_size, volume_bar_size, dollar_bar_size, imbalance_bar_ticks, imbalance_bar_span, "
+    "imbalance_bar_min_ticks, imbalance_bar_max_ticks"
+)
 
 
 def problems_of(text: str | bytes, folder: Path) -> tuple[Problem, ...]:
@@ -160,6 +168,11 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
          "config.yaml:6: features.regime_window: regime_window: no multiple of emit_interval; "
          "found 901 s; allowed: multiples of emit_interval, 2.5 s"],
     ),
+    "a window of more rows than are kept": (
+        "features:\n  emit_interval: 0.001\n  regime_window: 1001",
+        ["config.yaml:2: features.emit_interval: more rows in the longest window than are kept; found 1,001,000 rows "
+         "in 1001 s; allowed: 1,000,000 rows; take a longer emit_interval or shorter windows"],
+    ),
     "an interval of no whole number of nanoseconds": (
         "features: {emit_interval: 1.0000000005}",
         ["config.yaml:1: features.emit_interval: no whole number of nanoseconds; found 1.0000000005; "
@@ -190,9 +203,55 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         ["config.yaml:1: etl.compression_level: out of range for gzip; found 12; allowed: a whole number from 1 to 9"],
     ),
     "options of a channel that has none": (
-        "etl: {channels: {trades: {processor_options: {depth_levels: 3}}}}",
-        ["config.yaml:1: etl.channels.trades.processor_options: the trades channel has no options; "
+        "etl: {channels: {ticker: {processor_options: {depth_levels: 3}}}}",
+        ["config.yaml:1: etl.channels.ticker.processor_options: the ticker channel has no options; "
          "set the parameters under features, for all channels of a market"],
+    ),
+    "an option of another channel": (
+        "etl:\n  channels:\n    trades:\n      processor_options: {vpin_bucket_size: 3}\n"
+        "    orderbook:\n      processor_options: {tick_bar_size: 3}",
+        [f"config.yaml:4: etl.channels.trades.processor_options.vpin_bucket_size: unknown option of the trades "
+         f"channel; found vpin_bucket_size; allowed: {TRADE_OPTIONS}; "
+         "it belongs to the orderbook channel",
+         f"config.yaml:6: etl.channels.orderbook.processor_options.tick_bar_size: unknown option of the orderbook "
+         f"channel; found tick_bar_size; allowed: {BOOK_OPTIONS}; it belongs to the trades channel"],
+    ),
+    "durations for the trades alone": (
+        "etl: {channels: {trades: {processor_options: {bar_durations: [60]}}}}",
+        [f"config.yaml:1: etl.channels.trades.processor_options.bar_durations: unknown option of the trades channel; "
+         f"found bar_durations; allowed: {TRADE_OPTIONS}; "
+         "set it under features: the time bars of books and of trades have the same durations"],
+    ),
+    "a misspelt option of the trades": (
+        "etl: {channels: {trades: {processor_options: {dolar_bar_size: 60}}}}",
+        [f"config.yaml:1: etl.channels.trades.processor_options.dolar_bar_size: unknown option of the trades channel; "
+         f"found dolar_bar_size; allowed: {TRADE_OPTIONS}; did you mean dollar_bar_size?"],
+    ),
+    "misspelt parameters of bars": (
+        MARKET + "features:\n  tick_bars_size: 5\n  markets:\n    kraken:BTC/USD: {imbalance_bar_tick: 5}",
+        [f"config.yaml:3: features.tick_bars_size: unknown key; found tick_bars_size; "
+         f"allowed: {BOOK_OPTIONS}, {TRADE_OPTIONS}, markets; did you mean tick_bar_size?",
+         f"config.yaml:5: features.markets.kraken:BTC/USD.imbalance_bar_tick: unknown key; found imbalance_bar_tick; "
+         f"allowed: {BOOK_OPTIONS}, {TRADE_OPTIONS}; did you mean imbalance_bar_ticks?"],
+    ),
+    "sizes of bars that no bar can have": (
+        "features:\n  tick_bar_size: 0\n  volume_bar_size: 0\n  dollar_bar_size: -1\n  imbalance_bar_span: 1.5",
+        ["config.yaml:2: features.tick_bar_size: out of range; found 0; allowed: a whole number from 1 to 1,000,000",
+         "config.yaml:3: features.volume_bar_size: out of range; found 0; allowed: a number from 1e-15 to 1e+15",
+         "config.yaml:4: features.dollar_bar_size: out of range; found -1; allowed: a number from 1e-15 to 1e+15",
+         "config.yaml:5: features.imbalance_bar_span: wrong type; found 1.5; "
+         "allowed: a whole number from 1 to 1,000,000"],
+    ),
+    "a shortest imbalance bar above the longest": (
+        "features:\n  imbalance_bar_max_ticks: 9",
+        ["config.yaml:2: features.imbalance_bar_max_ticks: imbalance_bar_min_ticks is above imbalance_bar_max_ticks; "
+         "found 10 and 9; allowed: imbalance_bar_min_ticks up to imbalance_bar_max_ticks"],
+    ),
+    "a shortest imbalance bar of one market above the longest of all": (
+        MARKET + "etl:\n  channels:\n    trades:\n      processor_options: {imbalance_bar_max_ticks: 50}\n"
+        "features:\n  markets:\n    kraken:BTC/USD:\n      imbalance_bar_min_ticks: 51",
+        ["config.yaml:9: features.markets.kraken:BTC/USD.imbalance_bar_min_ticks: imbalance_bar_min_ticks is above "
+         "imbalance_bar_max_ticks; found 51 and 50; allowed: imbalance_bar_min_ticks up to imbalance_bar_max_ticks"],
     ),
     "a lease that one lost renewal ends": (
         "leases: {renew_seconds: 6}",

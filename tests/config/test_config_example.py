@@ -9,13 +9,15 @@ import yaml
 
 from daedalus_common.config import Config, load_config, parse_config
 from daedalus_common.config.schema import Slot, root_slot
+from daedalus_common.config.sections.features import Overrides
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "config" / "daedalus.example.yaml"
 UNIT_OF = {
     re.compile(r"_seconds$|^reconnect_delay$|^emit_interval$|_window$|_windows$|_durations$"): "econds",
     re.compile(r"_mb$"): "MB",
     re.compile(r"_levels$|depth$"): "evels",
-    re.compile(r"vpin_bucket_size"): "units",
+    re.compile(r"vpin_bucket_size|volume_bar_size|dollar_bar_size"): "units",
+    re.compile(r"_ticks$|_span$|tick_bar_size"): "rades",
     re.compile(r"_alpha$|_decay$"): "without unit",
 }
 
@@ -28,7 +30,7 @@ def written() -> dict[str, Any]:
 
 def keys_of(slot: Slot, path: str = "") -> list[str]:
     """Every key path that the models know; the keys below free names are listed once, under `*`."""
-    if slot.section is not None and slot.section.__name__ in ("ProcessorOptions", "FeatureOverrides"):
+    if slot.section is not None and issubclass(slot.section, Overrides):
         return []
     if slot.section is not None:
         children = {name: slot.child(name) for name in slot.section.model_fields}

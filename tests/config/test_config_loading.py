@@ -125,6 +125,53 @@ def test_features_are_resolved_from_the_widest_to_the_narrowest_place() -> None:
     assert (common.book_levels, common.depth_levels, common.vpin_buckets, common.kyle_window) == (50, 10, 30, 90)
 
 
+def test_the_trades_options_are_resolved_like_the_order_books() -> None:
+    config = parse_config(
+        MARKETS
+        | {
+            "features": {
+                "tick_bar_size": 1,
+                "volume_bar_size": 2.0,
+                "dollar_bar_size": 3.0,
+                "markets": {"binanceus:BTC/USDT": {"dollar_bar_size": 33.0, "imbalance_bar_span": 7}},
+            },
+            "etl": {
+                "channels": {
+                    "orderbook": {"processor_options": {"bar_durations": [60]}},
+                    "trades": {"processor_options": {"volume_bar_size": 22.0, "dollar_bar_size": 4.0}},
+                }
+            },
+        }
+    )
+    special = config.feature_parameters(Market("binanceus", "BTC/USDT"))
+    common = config.feature_parameters(Market("binanceus", "ETH/USDT"))
+    names = ("tick_bar_size", "volume_bar_size", "dollar_bar_size", "imbalance_bar_span", "bar_durations")
+    assert [special[name] for name in names] == [1, 22.0, 33.0, 7, (60,)]
+    assert [common[name] for name in names] == [1, 22.0, 4.0, 1000, (60,)]
+
+
+def test_the_enabled_channels_are_a_parameter_of_every_market() -> None:
+    market = Market("binanceus", "BTC/USDT")
+    off = {"enabled": False}
+    for channels, enabled in (
+        ({}, ("orderbook", "trades", "ticker")),
+        ({"orderbook": off}, ("trades", "ticker")),
+        ({"trades": off}, ("orderbook", "ticker")),
+        ({"orderbook": off, "ticker": off}, ("trades",)),
+        ({"orderbook": off, "trades": off, "ticker": off}, ()),
+    ):
+        config = parse_config(MARKETS | {"etl": {"channels": channels}})
+        assert config.feature_parameters(market)["channels"] == enabled
+        assert tuple(channel.value for channel in config.etl.channels.enabled) == enabled
+
+
+def test_the_grid_is_a_parameter_in_nanoseconds() -> None:
+    config = parse_config(MARKETS | {"etl": {"channels": {"orderbook": {"processor_options": {"emit_interval": 0.1}}}}})
+    parameters = config.feature_parameters(Market("binanceus", "BTC/USDT"))
+    assert parameters["emit_interval_ns"] == 100_000_000
+    assert "emit_interval" not in parameters
+
+
 def test_the_order_in_which_windows_are_written_does_not_matter() -> None:
     one, other = ({"features": {"rolling_windows": windows}} for windows in ([60, 5], [5, 60]))
     assert parse_config(one).features.for_market("a", "b") == parse_config(other).features.for_market("a", "b")
@@ -226,7 +273,12 @@ def test_a_configuration_written_out_loads_to_the_same(tmp_path: Path) -> None:
         | {
             "redis": {"password_file": str(tmp_path / "password"), "username": "ümläut"},
             "features": {"vpin_bucket_size": 1e-9, "markets": {"binanceus:BTC/USDT": {"vpin_buckets": 5}}},
-            "etl": {"channels": {"orderbook": {"processor_options": {"hf_emit_interval": 0.5}}}},
+            "etl": {
+                "channels": {
+                    "orderbook": {"processor_options": {"hf_emit_interval": 0.5}},
+                    "trades": {"processor_options": {"dollar_bar_size": 5e6}},
+                }
+            },
             "supervisor": {"cpu_affinity": [3, 1]},
         }
     )

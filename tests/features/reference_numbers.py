@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+EPSILON = 2.0**-30
+
 
 class Number(NamedTuple):
     value: float
@@ -11,6 +13,10 @@ class Number(NamedTuple):
 
 
 Cell = Number | None
+
+
+def usable(number: float) -> bool:
+    return math.isfinite(number) and 1e-15 <= number <= 1e15
 
 
 def exact(value: float) -> Number:

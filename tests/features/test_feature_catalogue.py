@@ -60,9 +60,41 @@ BARS = {
     **dict.fromkeys(("realized_variance", "daily_vol_ann", "snapshot_count", "row_count"), "1"),
     "bar_duration_sec": "s",
 }
+TRADES = {
+    "price": "quote",
+    "amount": "base",
+    "direction": "1",
+    "dollar_volume": "quote",
+    "log_return": "1",
+    "inter_trade_ms": "ms",
+}
+TICKER = {
+    **dict.fromkeys(("mid_price", "spread", "bid", "ask", "last", "open", "high", "low", "vwap"), "quote"),
+    **dict.fromkeys(("relative_spread", "last_vs_mid"), "1"),
+    **dict.fromkeys(("bid_size", "ask_size", "base_volume"), "base"),
+    "quote_volume": "quote",
+}
+TRADE_BARS = {
+    **dict.fromkeys(("open", "high", "low", "close", "vwap", "notional"), "quote"),
+    **dict.fromkeys(("volume", "buy_volume", "sell_volume"), "base"),
+    "trade_count": "1",
+}
+TABLES = {
+    "orderbook": ORDERBOOK,
+    "trades": TRADES,
+    "ticker": TICKER,
+    "bars": BARS,
+    "trade_bars": {**TRADE_BARS, "bar_duration_sec": "s"},
+    "tick_bars": TRADE_BARS,
+    "volume_bars": TRADE_BARS,
+    "dollar_bars": TRADE_BARS,
+    "tick_imbalance_bars": TRADE_BARS,
+    "volume_imbalance_bars": TRADE_BARS,
+    "dollar_imbalance_bars": TRADE_BARS,
+}
 
 
-@pytest.mark.parametrize(("name", "expected"), [("orderbook", ORDERBOOK), ("bars", BARS)])
+@pytest.mark.parametrize(("name", "expected"), TABLES.items())
 def test_a_table_has_the_columns_and_units_of_the_contract(name, expected):
     assert {column.name: column.unit for column in table_of(name, DEFAULT).columns} == expected
 
@@ -71,6 +103,7 @@ def test_types_other_than_float_are_flags_counts_and_the_regime():
     types = {column.name: column.dtype for table in tables(DEFAULT) for column in table.columns}
     assert {name: dtype for name, dtype in types.items() if dtype != "float64"} == {
         "gap": "bool",
+        "direction": "int64",
         "snapshot_count": "int64",
         "trade_count": "int64",
         "spread_regime": "category",
@@ -81,8 +114,21 @@ def test_types_other_than_float_are_flags_counts_and_the_regime():
     assert regime.labels == ("tight", "normal", "wide")
 
 
-def test_tables_say_which_layer_they_belong_to():
-    assert [(table.name, table.layer) for table in tables(DEFAULT)] == [("orderbook", "silver"), ("bars", "gold")]
+def test_tables_come_in_order_and_say_which_layer_they_belong_to():
+    silver = {"orderbook", "trades", "ticker"}
+    expected = [(name, "silver" if name in silver else "gold") for name in TABLES]
+    assert [(table.name, table.layer) for table in tables(DEFAULT)] == expected
+
+
+def test_the_catalogue_covers_every_column_of_every_table():
+    listed = {(entry.table, column) for entry in catalogue(DEFAULT) for column in entry.columns}
+    assert listed == {(table.name, column) for table in tables(DEFAULT) for column in table.columns}
+
+
+@pytest.mark.parametrize("name", ["dollar_volume", "notional", "quote_volume"])
+def test_money_scales_with_prices_and_with_sizes(name):
+    powers = {(entry.unit.quote, entry.unit.base) for entry in catalogue(DEFAULT) if entry.name == name}
+    assert powers == {(1, 1)}
 
 
 def test_parameters_shape_the_columns():
@@ -138,6 +184,14 @@ def test_a_feature_needs_a_name_of_its_own_and_a_meaning():
         feature(unit="quote")(nameless)
 
 
+def test_a_feature_needs_columns_of_its_own():
+    def imbalance_of_five(book: SampledBooks):
+        """Taken, under another name."""
+
+    with pytest.raises(ValueError, match="imbalance_of_five: table orderbook has a column imbalance_L5 already"):
+        feature(unit="1", columns=lambda _: ("imbalance_L4", "imbalance_L5"))(imbalance_of_five)
+
+
 def test_the_markdown_lists_every_feature_with_its_unit_and_reference():
     text = catalogue_markdown(DEFAULT)
     lines = text.splitlines()
@@ -154,6 +208,24 @@ def test_the_markdown_lists_every_feature_with_its_unit_and_reference():
         "### Structural",
         "### Dynamic",
         "### Rolling",
-        "## Time bars (Gold)",
+        "## Trades (Silver)",
+        "### Trade",
+        "## Tickers (Silver)",
+        "### Ticker",
+        "## Time bars of the order book (Gold)",
+        "### Bar",
+        "## Time bars of trades (Gold)",
+        "### Bar",
+        "## Tick bars (Gold)",
+        "### Bar",
+        "## Volume bars (Gold)",
+        "### Bar",
+        "## Dollar bars (Gold)",
+        "### Bar",
+        "## Tick imbalance bars (Gold)",
+        "### Bar",
+        "## Volume imbalance bars (Gold)",
+        "### Bar",
+        "## Dollar imbalance bars (Gold)",
         "### Bar",
     ]

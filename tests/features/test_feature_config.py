@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from daedalus_features import FeatureConfig, history_limit
+from daedalus_features import CHANNELS, FeatureConfig, history_limit
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,20 @@ from daedalus_features import FeatureConfig, history_limit
         ("vpin_bucket_size", 0.0),
         ("vpin_bucket_size", 1e16),
         ("vpin_buckets", 0),
+        ("tick_bar_size", 0),
+        ("tick_bar_size", 100.0),
+        ("volume_bar_size", 0.0),
+        ("volume_bar_size", 1e16),
+        ("dollar_bar_size", -1.0),
+        ("dollar_bar_size", float("inf")),
+        ("imbalance_bar_ticks", 0),
+        ("imbalance_bar_span", 0),
+        ("imbalance_bar_min_ticks", 0),
+        ("imbalance_bar_min_ticks", 1001),  # more than the most
+        ("imbalance_bar_max_ticks", 10**10),
+        ("channels", ("orderbook", "trade")),
+        ("channels", ("trades", "trades")),
+        ("channels", "trades"),
         ("categories", ("structural", "dynamics")),
         ("categories", ("rolling", "rolling")),
         ("categories", "rolling"),
@@ -47,6 +61,35 @@ def test_an_unknown_category_is_refused_with_the_nearest():
     wrong: Any = ("dynamics",)
     with pytest.raises(ValueError, match=r"'dynamics' is none of .*\(nearest: dynamic\)"):
         FeatureConfig(categories=wrong)
+
+
+def test_an_unknown_channel_is_refused_with_the_nearest():
+    wrong: Any = ("trade",)
+    with pytest.raises(ValueError, match=r"'trade' is none of orderbook, trades, ticker \(nearest: trades\)"):
+        FeatureConfig(channels=wrong)
+    with pytest.raises(ValueError, match=r"'tickers' is none of .* \(nearest: ticker\)"):
+        FeatureConfig().restricted(["tickers"])  # type: ignore[list-item]
+
+
+def test_a_configuration_is_restricted_to_channels_that_it_has():
+    params = FeatureConfig(depth_levels=7, channels=("ticker", "trades"))
+    assert params.channels == ("trades", "ticker")
+    assert params.restricted(["ticker", "orderbook"]) == FeatureConfig(depth_levels=7, channels=("ticker",))
+    assert params.restricted(CHANNELS) == params
+
+
+def test_an_imbalance_bar_may_have_exactly_one_length():
+    params = FeatureConfig(imbalance_bar_min_ticks=7, imbalance_bar_max_ticks=7)
+    assert params.imbalance_bar_min_ticks == params.imbalance_bar_max_ticks
+
+
+def test_parameters_come_back_from_their_compact_form_and_from_no_other():
+    params = FeatureConfig(depth_levels=7, channels=("ticker",), bar_durations=(60,))
+    assert FeatureConfig.from_compact(params.to_compact()) == params
+    assert len(params.to_compact()) < len(params.to_json()) / 2
+    for other in (params.to_json(), b"[]", b"[1", b"3"):
+        with pytest.raises(ValueError, match=r"parameters of another form|Expecting|delimiter"):
+            FeatureConfig.from_compact(other)
 
 
 def test_a_bar_lasts_a_multiple_of_the_interval():

@@ -42,7 +42,7 @@ def with_geneses(events: list[Event], *geneses: tuple[int, FeatureConfig]) -> Ev
         listed.insert(place + shift, Event("genesis", ts))
         starts.append(Genesis(place + shift, f"genesis-{shift}", params.to_json()))
     plain = columns(listed)
-    return Events(plain.ts, plain.kind, plain.books, plain.trades, tuple(starts))
+    return Events(plain.ts, plain.kind, plain.books, plain.trades, geneses=tuple(starts))
 
 
 def test_events_before_the_first_genesis_are_ignored_and_counted():
@@ -134,7 +134,7 @@ def test_the_ring_is_cut_to_what_windows_can_reach():
 )
 def test_a_genesis_with_parameters_this_version_does_not_know_is_refused(document, complaint):
     events = columns([quote(at(0), 1, 2)], SMALL)
-    broken = Events(events.ts, events.kind, events.books, events.trades, (Genesis(0, "g-7", document),))
+    broken = Events(events.ts, events.kind, events.books, events.trades, geneses=(Genesis(0, "g-7", document),))
     with pytest.raises(SchemaError, match=f"genesis g-7: .*{complaint}"):
         advance(None, broken)
 
@@ -186,6 +186,21 @@ def test_the_ring_keeps_timestamps_to_the_nanosecond():
     (rows,) = step.rows
     stamps = step.history[:, 0].astype(np.int64) * 10**9 + step.history[:, 1].astype(np.int64)
     assert stamps.tolist() == rows.timestamp.tolist()
+
+
+def test_a_state_of_fewer_channels_comes_back_too():
+    for channel in ("orderbook", "trades", "ticker"):
+        state = after(columns(market(6, 300), SMALL.restricted([channel])))
+        restored = load(dump(state), state.history)
+        assert restored.params.channels == (channel,)
+        assert dump(restored) == dump(state)
+        assert len(state.history) == 0 or channel == "orderbook"
+
+
+def test_parameters_that_this_version_does_not_allow_are_refused_in_a_state_too(kept):
+    hot, ring = kept
+    with pytest.raises(SchemaError, match="state of genesis first: depth_levels: 99"):
+        load(hot.replace(b",14,12,", b",14,99,"), ring)
 
 
 def test_no_events_change_nothing():

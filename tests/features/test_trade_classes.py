@@ -55,7 +55,7 @@ def test_the_previous_trade_is_remembered_between_portions(cut):
     events = [quote(at(0), 1, 2), *trades, Event("gap", at(0.5)), trade(at(0.6), 9, 1.0), trade(at(0.7), 9, 1.0)]
     events += [trade(at(0.8), 8, 1.0), Event("heartbeat", at(1))]
     whole = columns(events, SMALL)
-    (parts,) = gathered(in_chunks(whole, [min(cut, len(whole))])).values()
+    parts = gathered(in_chunks(whole, [min(cut, len(whole))]))["orderbook"]
     _, values = joined(parts)
     names = [column.name for column in parts[0].table.columns]
     row = dict(zip(names, values[0].tolist(), strict=True))

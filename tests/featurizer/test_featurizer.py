@@ -14,54 +14,13 @@ from daedalus_common.broker.market_log import BEGINNING, MarketLog
 from daedalus_common.entries import encode
 from daedalus_common.events import Book, Genesis
 from daedalus_common.markets import Market
-from daedalus_common.rows import RowSchema, schema_id, unpack_rows
-from daedalus_features import FeatureConfig, advance
-from daedalus_featurizer.decoding import events_of
-from daedalus_featurizer.row_schemas import row_schema
+from daedalus_features import FeatureConfig
 from support.market_events import START, market_events, payloads
+from support.streamed_rows import assert_same, computed_at_once, streamed
 
 BTC = Market("binanceus", "BTC/USDT")
-Rows = dict[tuple[str, str], tuple[list[int], np.ndarray]]
 Publish = Callable[[list[tuple[int, bytes]]], Awaitable[None]]
 PARAMS = FeatureConfig(rolling_windows=(5, 60), depth_levels=5, bar_durations=(60,), kyle_window=60, regime_window=60)
-
-
-async def streamed(market_log: MarketLog, schemas: dict[bytes, RowSchema] | None = None) -> Rows:
-    """What the silver and gold streams hold, in order, by (layer, table)."""
-    known = schemas or await market_log.schemas(BTC)
-    found: dict[tuple[str, str], list[tuple[int, np.ndarray]]] = {}
-    for stream in (keys.SILVER, keys.GOLD):
-        for number, (_, fields) in enumerate(await market_log.read(BTC, stream, BEGINNING, 100_000), start=1):
-            assert int(fields[b"s"]) == number, "the seq of rows is contiguous"
-            schema = known[schema_id(fields[b"p"])]
-            timestamp, values = unpack_rows(schema, [fields[b"p"]])
-            found.setdefault((schema.layer, fields[b"c"].decode()), []).append((int(timestamp[0]), values[0]))
-    return {
-        name: ([timestamp for timestamp, _ in rows], np.array([values for _, values in rows]))
-        for name, rows in found.items()
-        if len({len(values) for _, values in rows}) == 1
-    }
-
-
-async def computed_at_once(market_log: MarketLog) -> Rows:
-    """The same sequence through the pure features in one piece."""
-    batch = decode_batch(await market_log.read(BTC, keys.RAW, BEGINNING, 1_000_000))
-    found: Rows = {}
-    for rows in advance(None, events_of(batch)).rows:
-        schema = row_schema(rows.table)
-        before = found.get((schema.layer, schema.table), ([], np.empty((0, len(schema.columns)))))
-        found[schema.layer, schema.table] = (
-            before[0] + rows.timestamp.tolist(),
-            np.concatenate([before[1], rows.values]),
-        )
-    return {name: rows for name, rows in found.items() if len(rows[0])}
-
-
-def assert_same(left: Rows, right: Rows) -> None:
-    assert left.keys() == right.keys()
-    for name, (timestamp, values) in left.items():
-        assert timestamp == right[name][0], name
-        np.testing.assert_allclose(values, right[name][1], rtol=1e-9, atol=1e-9, err_msg=str(name))
 
 
 async def test_rows_in_the_streams_equal_one_computation_over_the_whole_sequence(
@@ -141,6 +100,28 @@ async def test_a_state_of_an_unknown_schema_is_refused_and_left_alone(
         assert keeper.held
     assert await client.hget(keys.state(BTC), "hot") == b"of another version"
     assert (await market_log.cursor(BTC, keys.RAW, "featurizer")).id == BEGINNING
+
+
+async def test_a_refused_state_that_is_taken_away_begins_anew(
+    client: Redis, market_log: MarketLog, publish: Publish, replicas
+) -> None:
+    """As the log says, and docs/extending.md."""
+    await client.hset(keys.state(BTC), mapping={"genesis": PARAMS.hash, "hot": b"of other transforms"})
+    await client.rpush(keys.history(BTC), *[b"of other transforms"] * 9)
+    await publish(payloads(market_events(6, 50)))
+    async with replicas.running("a") as (_, health):
+        async with asyncio.timeout(5):
+            while "state of binanceus:BTC-USDT" not in health.readiness().problems:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+    await client.hdel(keys.state(BTC), "genesis", "hot")
+    async with replicas.running("b"):
+        await replicas.caught_up()
+        await publish(payloads(market_events(7, 600)))
+        await replicas.caught_up()
+    live = await streamed(market_log)
+    assert len(live["silver", "orderbook"][0]) > 20
+    assert_same(live, await computed_at_once(market_log))
+    assert await client.lrange(keys.history(BTC), 0, 0) != [b"of other transforms"]
 
 
 async def test_a_genesis_of_an_unknown_version_stops_its_market_and_no_other(

@@ -64,6 +64,15 @@ async def test_a_sample_tells_sequence_lags_and_the_last_row_of_the_book(client)
     assert (eth.seq, eth.writer_lag, eth.featurizer_lag, eth.mid) == (0, None, None, None)
 
 
+async def test_the_book_is_found_behind_the_trades_of_a_busy_market(client):
+    await declare(client)
+    await add_row(client, "orderbook", 100.0, 0.25)
+    for _ in range(400):
+        await client.xadd(SILVER, {"s": "2", "c": "trades", "p": b"a row of another table"})
+    (btc,) = (await Sampler(client, [BTC]).sample(0.0)).markets
+    assert (btc.mid, btc.spread) == (100.0, 0.25)
+
+
 @pytest.mark.parametrize("payload", [b"", b"short", b"x" * 100], ids=["empty", "short", "unknown schema"])
 async def test_a_row_that_is_not_ours_shows_no_price(client, payload):
     await declare(client)

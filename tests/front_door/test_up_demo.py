@@ -288,7 +288,7 @@ def test_without_features_only_bronze_is_written_and_nothing_waits_for_the_featu
     config = tmp_path / "demo.yaml"
     config.write_text(
         "ccxt: {exchanges: {binanceus: {channels: {watchOrderBook: [BTC/USDT]}}}}\n"
-        "etl: {channels: {orderbook: {enabled: false}}}\n"
+        "etl: {channels: {orderbook: {enabled: false}, trades: {enabled: false}, ticker: {enabled: false}}}\n"
     )
     exit_code, summary = start(tmp_path / "data", "--duration", "4s", "--config", str(config)).end()
     assert (exit_code, summary["result"]) == (0, "reconciled"), summary

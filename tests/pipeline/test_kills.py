@@ -29,6 +29,7 @@ from daedalus_common.stores import StoreSettings, open_store
 from daedalus_features import FeatureConfig
 from daedalus_featurizer.row_schemas import row_schemas
 from daedalus_featurizer.settings import params_for
+from support.batch import assert_same_tables, run_all
 from support.market_events import START, market_events, payloads
 from support.offline import assert_silver_and_gold_follow_from_bronze, bars, bronze, silver
 from support.stack import Service, Stack
@@ -104,7 +105,11 @@ def test_killed_services_lose_and_double_nothing(seed: int, tmp_path: Path) -> N
         assert balance.recorded > balance.sent / 4, "most of it was recorded"
     for partition in PARTITIONS:
         assert check_sequence(stack.data, partition) > 500
-        assert assert_silver_and_gold_follow_from_bronze(stack.data, partition) > 10
+        assert assert_silver_and_gold_follow_from_bronze(stack.data, partition)["silver/orderbook"] > 10
+    run_all(stack.data, tmp_path / "batch", tmp_path / "state")
+    rows = assert_same_tables(stack.data, tmp_path / "batch")
+    assert rows["silver/trades"] > 100
+    assert rows["gold/bars"] > 2
 
 
 @asynccontextmanager

@@ -240,3 +240,58 @@ def test_a_probe_leaves_nothing_behind(store: ObjectStore) -> None:
     assert 0 < report.create_seconds < 30
     assert report.notes == ()
     assert [info.key for info in store.list()] == ["before"]
+
+
+def test_the_folders_below_a_folder_are_named_once_and_ascending(store: ObjectStore) -> None:
+    keys = [f"t/exchange=x/symbol={symbol}/{name}" for symbol in ("B-C", "A b+%", "Z", "é") for name in ("1", "2")]
+    for key in [*keys, "t/exchange=y/1", "t/file", "u/v/w"]:
+        store.create(key, b"", {})
+    assert list(store.folders()) == ["t", "u"]
+    assert list(store.folders("t/")) == ["exchange=x", "exchange=y"]
+    assert list(store.folders("t/exchange=x/")) == ["symbol=A b+%", "symbol=B-C", "symbol=Z", "symbol=é"]
+    assert list(store.folders("t/exchange=x/symbol=Z/")) == []
+    assert list(store.folders("t/file/")) == []
+    assert list(store.folders("never/")) == []
+
+
+def test_the_folders_of_many_pages_are_complete(store: ObjectStore) -> None:
+    keys = [f"many/{number:03}/object" for number in range(40)]
+    for key in keys:
+        store.create(key, b"", {})
+    assert list(store.folders("many/")) == [f"{number:03}" for number in range(40)]
+
+
+@pytest.mark.parametrize("prefix", ["a", "/", "/a/", "../", "a/../b/", "a//"])
+def test_folders_are_asked_for_by_the_prefix_of_a_folder(store: ObjectStore, prefix: str) -> None:
+    with pytest.raises(ValueError, match=r"prefix|key"):
+        list(store.folders(prefix))
+
+
+def test_what_was_deleted_is_missing_and_may_be_created_again(
+    store: ObjectStore, open_again: Callable[[], ObjectStore]
+) -> None:
+    for key in ("a/b", "a/c", "d"):
+        store.create(key, b"first", {})
+    store.delete("a/b")
+    assert open_again().head("a/b") is None
+    with pytest.raises(ObjectMissing, match="object"):
+        store.read("a/b")
+    assert [info.key for info in store.list()] == ["a/c", "d"]
+    assert store.create("a/b", b"second", {}) is CREATED
+    assert store.read("a/b") == b"second"
+
+
+def test_what_is_missing_may_be_deleted(store: ObjectStore) -> None:
+    store.create("there/it/is", b"x", {})
+    for key in ("never", "nor/this", "there/it", "there/it/is/not"):
+        store.delete(key)
+    assert [info.key for info in store.list()] == ["there/it/is"]
+    store.delete("there/it/is")
+    store.delete("there/it/is")
+    assert list(store.list()) == []
+
+
+def test_a_delete_refuses_a_key_that_breaks_the_rules(store: ObjectStore) -> None:
+    for key in BAD_KEYS:
+        with pytest.raises(ValueError, match="object key"):
+            store.delete(key)

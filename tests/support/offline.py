@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from daedalus_features import Books, Events, Genesis, Kind, Rows, Trades, advance
+from daedalus_features import Books, Column, Events, Genesis, Kind, Rows, Table, Tickers, Trades, advance
 
 PLACE = ["generation", "stream_ms", "stream_seq", "seq", "ts"]
 Matrix = np.ndarray
@@ -17,11 +17,13 @@ def bronze(data_dir: Path, table: str, market: str = "*") -> pl.DataFrame:
 
 
 def silver(data_dir: Path, table: str, market: str) -> pl.DataFrame:
-    return _scan(data_dir / "silver" / table, market).sort("timestamp")
+    """Rows of one Silver table in their order, without the numbers that say it: they also count the other tables'."""
+    return _scan(data_dir / "silver" / table, market).sort("seq").drop("seq")
 
 
 def bars(data_dir: Path, market: str) -> pl.DataFrame:
-    return _scan(data_dir / "gold" / "bars" / "*", market).sort("bar_duration_sec", "timestamp")
+    """The order-book bars, by duration."""
+    return _scan(data_dir / "gold" / "bars" / "*", market).sort("bar_duration_sec", "seq").drop("seq")
 
 
 def _scan(folder: Path, market: str) -> pl.DataFrame:
@@ -29,18 +31,36 @@ def _scan(folder: Path, market: str) -> pl.DataFrame:
     return pl.scan_parquet(files, hive_partitioning=True, missing_columns="insert").collect()
 
 
-def expected_rows(data_dir: Path, market: str) -> dict[str, tuple[list[int], Matrix, list[str]]]:
-    """Per table: timestamps, values (NaN = null) and column names of every row that the recording gives."""
-    found: dict[str, tuple[list[int], Matrix, list[str]]] = {}
+def stored_tables(data_dir: Path, market: str) -> dict[str, pl.DataFrame]:
+    """Every Silver and Gold table of a market by its name, such as `gold/tick_bars`, in the order of its rows."""
+    found: dict[str, list[Path]] = {}
+    for layer in ("silver", "gold"):
+        for path in (data_dir / layer).glob(f"**/{market}/**/*.parquet"):
+            found.setdefault("/".join(path.relative_to(data_dir).parts[:2]), []).append(path)
+    return {
+        table: pl.concat([pl.read_parquet(path, hive_partitioning=False) for path in paths], how="diagonal").sort("seq")
+        for table, paths in found.items()
+    }
+
+
+def expected_rows(data_dir: Path, market: str) -> dict[str, Rows]:
+    """By the table's name, such as `gold/tick_bars`: every row that the recording gives, in order."""
+    found: dict[str, Rows] = {}
     for rows in advance(None, recorded_events(data_dir, market)).rows:
-        _append(found, rows)
-    return found
+        name = f"{rows.table.layer}/{rows.table.name}"
+        found[name] = _joined(found[name], rows) if name in found else rows
+    return {name: rows for name, rows in found.items() if len(rows)}
 
 
-def _append(found: dict[str, tuple[list[int], Matrix, list[str]]], rows: Rows) -> None:
-    names = [column.name for column in rows.table.columns]
-    timestamp, values, _ = found.get(rows.table.name, ([], np.empty((0, len(names))), names))
-    found[rows.table.name] = (timestamp + rows.timestamp.tolist(), np.concatenate([values, rows.values]), names)
+def _joined(left: Rows, right: Rows) -> Rows:
+    """Both, with the columns of either: another genesis may have given others."""
+    columns = dict.fromkeys((*left.table.columns, *right.table.columns))
+    table = Table(left.table.name, left.table.layer, tuple(columns))
+    values = np.full((len(left) + len(right), len(columns)), np.nan)
+    for rows, begin in ((left, 0), (right, len(left))):
+        places = [table.index[column.name] for column in rows.table.columns]
+        values[begin : begin + len(rows), places] = rows.values
+    return Rows(table, np.concatenate([left.timestamp, right.timestamp]), values)
 
 
 def recorded_events(data_dir: Path, market: str) -> Events:
@@ -61,13 +81,14 @@ def recorded_events(data_dir: Path, market: str) -> Events:
     order = pl.concat(parts).sort("generation", "stream_ms", "stream_seq")
     kind = order["kind"].to_numpy()
     row = order["row"].to_numpy()
-    books, trades, control = (tables.get(name) for name in ("orderbook", "trades", "control"))
+    books, trades, tickers, control = (tables.get(name) for name in ("orderbook", "trades", "ticker", "control"))
     genesis_at = np.flatnonzero(kind == Kind.GENESIS)
     return Events(
         ts=order["ts"].dt.epoch("ns").to_numpy(),
         kind=kind,
         books=_books(books, np.flatnonzero(kind == Kind.BOOK)),
         trades=_trades(trades, np.flatnonzero(kind == Kind.TRADE)),
+        tickers=_tickers(tickers, np.flatnonzero(kind == Kind.TICKER)),
         geneses=tuple(
             Genesis(int(at), control["genesis_id"][int(row[at])], control["params"][int(row[at])]) for at in genesis_at
         )
@@ -105,24 +126,36 @@ def _trades(frame: pl.DataFrame | None, position: Matrix) -> Trades:
     return Trades(position, frame["price"].to_numpy(), frame["amount"].to_numpy(), sides.fill_null(0).to_numpy())
 
 
-def assert_silver_and_gold_follow_from_bronze(data_dir: Path, market: str) -> int:
-    """Fails where a Silver or Gold row is missing, double or different; returns the number of Silver rows."""
+def _tickers(frame: pl.DataFrame | None, position: Matrix) -> Tickers:
+    if frame is None:
+        return Tickers.empty()
+    return Tickers(position, np.stack([frame[name].fill_null(np.nan).to_numpy() for name in Tickers.FIELDS]))
+
+
+def assert_silver_and_gold_follow_from_bronze(data_dir: Path, market: str) -> dict[str, int]:
+    """Fails where a row of any Silver or Gold table is missing, double or different; the rows of each table."""
     expected = expected_rows(data_dir, market)
-    orderbook = silver(data_dir, "orderbook", market)
-    _assert_equal(orderbook, *expected["orderbook"])
-    if "bars" in expected:
-        timestamp, values, names = expected["bars"]
-        order = np.lexsort((np.array(timestamp), values[:, names.index("bar_duration_sec")]))
-        _assert_equal(bars(data_dir, market), [timestamp[i] for i in order], values[order], names)
-    return orderbook.height
+    stored = stored_tables(data_dir, market)
+    assert stored.keys() == expected.keys()
+    for name, rows in expected.items():
+        _assert_equal(name, stored[name], rows)
+    return {name: frame.height for name, frame in stored.items()}
 
 
-def _assert_equal(stored: pl.DataFrame, timestamp: list[int], values: Matrix, names: list[str]) -> None:
-    assert stored["timestamp"].dt.epoch("ns").to_list() == timestamp
-    for place, name in enumerate(names):
-        column = stored[name]
-        if column.dtype in (pl.Categorical, pl.Enum, pl.String):
-            assert column.is_null().to_numpy().tolist() == np.isnan(values[:, place]).tolist(), name
-            continue
-        found = column.cast(pl.Float64).fill_null(np.nan).to_numpy()
-        np.testing.assert_allclose(found, values[:, place], rtol=1e-9, atol=1e-9, err_msg=name)
+def _assert_equal(table: str, stored: pl.DataFrame, expected: Rows) -> None:
+    assert stored["timestamp"].dt.epoch("ns").to_list() == expected.timestamp.tolist(), table
+    assert set(stored.columns) == {"timestamp", "seq", *expected.table.index}, table
+    for column in expected.table.columns:
+        found = _codes(stored[column.name], column)
+        np.testing.assert_allclose(
+            found, expected.column(column.name), rtol=1e-9, atol=1e-9, err_msg=f"{table} {column.name}"
+        )
+
+
+def _codes(stored: pl.Series, column: Column) -> Matrix:
+    """A column's values as the features give them: NaN for null, a label by its place."""
+    if column.dtype == "category":
+        codes = {label: float(place) for place, label in enumerate(column.labels)}
+        stored = stored.cast(pl.String).replace_strict(codes, return_dtype=pl.Float64)
+    values: Matrix = stored.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    return values

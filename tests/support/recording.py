@@ -71,7 +71,7 @@ def check_market(data: Path, market: str, tape: Tape) -> int:
     assert confirmed > 1000, f"{market}: only {confirmed} tops could be compared"
     gaps = bronze(data, "control", market).filter(pl.col("kind") == "gap")
     assert set(gaps["reason"].to_list()) == {"start"}, "nothing else may be declared"
-    rows = assert_silver_and_gold_follow_from_bronze(data, market)
+    rows = assert_silver_and_gold_follow_from_bronze(data, market)["silver/orderbook"]
     assert rows > 5, f"{market}: only {rows} Silver rows"
     return confirmed
 

@@ -51,8 +51,9 @@ def pack_rows(schema: RowSchema, timestamp: NDArray[np.int64], values: Float64s)
         raise ValueError(f"{schema.table}: values of shape {values.shape} for {len(schema.columns)} columns")
     present = ~np.isnan(values)
     bitmaps = np.packbits(present, axis=1, bitorder="little")
+    id_ = schema.id
     return [
-        schema.id + int(timestamp[i]).to_bytes(8, "little") + bitmaps[i].tobytes() + values[i, present[i]].tobytes()
+        id_ + int(timestamp[i]).to_bytes(8, "little") + bitmaps[i].tobytes() + values[i, present[i]].tobytes()
         for i in range(len(timestamp))
     ]
 

@@ -7,10 +7,11 @@ import numpy as np
 
 from daedalus_features.arrays import NANOSECONDS, BoolArray, FloatArray, IntArray
 from daedalus_features.bar_features import SUMMED, BarRows
-from daedalus_features.config import FeatureConfig
-from daedalus_features.registry import features_of, table_of
+from daedalus_features.config import Channel, FeatureConfig
+from daedalus_features.registry import table_of
+from daedalus_features.row_maker import RowMaker
 from daedalus_features.tables import Rows, Table
-from daedalus_features.transforms import register_transform
+from daedalus_features.transforms import BaseTransform, register_transform
 
 _OPEN, _HIGH, _LOW, _CLOSE, _FIRST_SUM = range(5)
 _SUMS = (*SUMMED, "row_count", "returns", "squared_return")
@@ -29,16 +30,17 @@ class BarState:
 
 
 @register_transform
-class BarTransform:
+class BarTransform(BaseTransform):
     """Order-book rows to bars. A bar is given when a row with timestamp >= T has been read, an unfinished one never."""
 
     name: ClassVar[str] = "bars"
     input: ClassVar[str] = "orderbook"
+    channel: ClassVar[Channel] = "orderbook"
 
     def __init__(self, params: FeatureConfig) -> None:
-        self.table = table_of("bars", params)
-        self.tables: tuple[Table, ...] = (self.table,)
-        self._features = features_of("bars", params)
+        super().__init__(params)
+        self._maker = RowMaker("bars", params, BarRows)
+        self.tables: tuple[Table, ...] = (self._maker.table,)
         self._seconds = np.array(params.bar_durations, np.int64)
         self._durations = self._seconds[:, None] * NANOSECONDS
         # Where a category is switched off its columns are missing, and so are the features that need them:
@@ -101,9 +103,7 @@ class BarTransform:
 
     def _rows(self, stamp: IntArray, duration: IntArray, bars: FloatArray) -> Rows:
         sums = dict(zip(_SUMS, bars[_FIRST_SUM:], strict=True))
-        bar = BarRows(duration, bars[:_FIRST_SUM], sums)
-        values = np.stack([each.compute(bar) for each in self._features], axis=1)
-        return Rows(self.table, stamp, values + 0.0)
+        return self._maker.rows(stamp, {BarRows: BarRows(duration, bars[:_FIRST_SUM], sums)})
 
 
 def _reduced(lines: FloatArray, starts: IntArray) -> FloatArray:

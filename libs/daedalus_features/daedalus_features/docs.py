@@ -6,7 +6,20 @@ from daedalus_features.config import FeatureConfig
 from daedalus_features.registry import Entry, catalogue
 from daedalus_features.tables import Column
 
-_TITLES = {"orderbook": "Order-book rows (Silver)", "bars": "Time bars (Gold)"}
+_TITLES = {
+    "orderbook": "Order-book rows (Silver)",
+    "trades": "Trades (Silver)",
+    "ticker": "Tickers (Silver)",
+    "bars": "Time bars of the order book (Gold)",
+    "trade_bars": "Time bars of trades (Gold)",
+    "tick_bars": "Tick bars (Gold)",
+    "volume_bars": "Volume bars (Gold)",
+    "dollar_bars": "Dollar bars (Gold)",
+    "tick_imbalance_bars": "Tick imbalance bars (Gold)",
+    "volume_imbalance_bars": "Volume imbalance bars (Gold)",
+    "dollar_imbalance_bars": "Dollar imbalance bars (Gold)",
+}
+"""Of the built-in tables; one of an extension goes by its name."""
 
 
 def catalogue_markdown(params: FeatureConfig) -> str:

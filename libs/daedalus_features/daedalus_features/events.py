@@ -1,7 +1,8 @@
 """A stretch of one market's sequence as columns: what every transform reads."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -94,6 +95,38 @@ class Trades:
 
 
 @dataclass(frozen=True, slots=True)
+class Tickers:
+    """The n ticker events: `values` (11, n) holds the exchange's own numbers in the order of FIELDS, NaN for a null.
+
+    Prices in quote, sizes and `base_volume` in base, `quote_volume` in quote; none of them is checked.
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]] = (
+        "bid", "bid_size", "ask", "ask_size", "last", "open", "high", "low", "vwap", "base_volume", "quote_volume",
+    )  # fmt: skip
+
+    position: IntArray
+    values: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    def column(self, name: str) -> FloatArray:
+        """One field of every ticker, shape (n,); raises ValueError for a name that is none of FIELDS."""
+        numbers: FloatArray = self.values[self.FIELDS.index(name)]
+        return numbers
+
+    def take(self, chosen: slice | IntArray) -> "Tickers":
+        """The tickers at `chosen`, in that order."""
+        return Tickers(self.position[chosen], self.values[:, chosen])
+
+    @staticmethod
+    def empty() -> "Tickers":
+        """No tickers."""
+        return Tickers(np.zeros(0, np.int64), np.zeros((len(Tickers.FIELDS), 0)))
+
+
+@dataclass(frozen=True, slots=True)
 class Genesis:
     """A start of a market's computation: from `position` on, its rows follow these parameters and no earlier event."""
 
@@ -113,6 +146,7 @@ class Events:
     kind: npt.NDArray[np.uint8]
     books: Books
     trades: Trades
+    tickers: Tickers = field(default_factory=Tickers.empty)
     geneses: tuple[Genesis, ...] = ()
 
     def __len__(self) -> int:
@@ -122,11 +156,17 @@ class Events:
         """The events from `begin` to before `end`, with their positions counted from `begin`."""
         if begin == 0 and end == len(self):
             return self
-        books = self.books.take(slice(*np.searchsorted(self.books.position, (begin, end)).tolist()))
-        trades = self.trades.take(slice(*np.searchsorted(self.trades.position, (begin, end)).tolist()))
+        books = self.books.take(_within(self.books.position, begin, end))
+        trades = self.trades.take(_within(self.trades.position, begin, end))
+        tickers = self.tickers.take(_within(self.tickers.position, begin, end))
         if begin:
             books = replace(books, position=books.position - begin)
             trades = replace(trades, position=trades.position - begin)
+            tickers = replace(tickers, position=tickers.position - begin)
         inside = (genesis for genesis in self.geneses if begin <= genesis.position < end)
         geneses = tuple(replace(genesis, position=genesis.position - begin) for genesis in inside)
-        return Events(self.ts[begin:end], self.kind[begin:end], books, trades, geneses)
+        return Events(self.ts[begin:end], self.kind[begin:end], books, trades, tickers, geneses)
+
+
+def _within(position: IntArray, begin: int, end: int) -> slice:
+    return slice(*position.searchsorted((begin, end)).tolist())

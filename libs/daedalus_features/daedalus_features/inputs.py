@@ -106,8 +106,9 @@ class SampledBooks:
 class BookUpdates:
     """n valid books, each with the one before it.
 
-    `levels` has shape (4, n + 1, used): bid price, ask price, bid size, ask size, NaN where a level is absent, the
-    book before the first in front. `linked` (n,) is false where a gap, or the start, leaves a book no predecessor.
+    `price` and `size` have shape (2, n + 1, used), bids before asks, NaN where a level is absent, the book before the
+    first in front. `linked` (n,) is false where a gap, or the start, leaves a book no predecessor: a feature of
+    updates gives 0 there.
     """
 
     table: ClassVar[str] = "orderbook"
@@ -120,8 +121,9 @@ class BookUpdates:
 
     def __init__(self, levels: FloatArray, linked: BoolArray, params: FeatureConfig) -> None:
         self.params = params
-        self._levels = levels
-        self._linked = linked
+        self.price = levels[:2]
+        self.size = levels[2:]
+        self.linked = linked
 
     @cached_property
     def order_flow(self) -> FloatArray:
@@ -130,15 +132,15 @@ class BookUpdates:
         1{b_n >= b_n-1} B_n - 1{b_n <= b_n-1} B_n-1 - 1{a_n <= a_n-1} A_n + 1{a_n >= a_n-1} A_n-1,
         each side by itself 0 where its level is absent before or after (no comparison with NaN holds).
         """
-        price, size = self._levels[:2], self._levels[2:]
+        price, size = self.price, self.size
         rose = price[:, 1:] >= price[:, :-1]
         fell = price[:, 1:] <= price[:, :-1]
         flow = np.where(rose[0], size[0, 1:], 0.0)
         flow -= np.where(fell[0], size[0, :-1], 0.0)
         flow -= np.where(fell[1], size[1, 1:], 0.0)
         flow += np.where(rose[1], size[1, :-1], 0.0)
-        if not self._linked.all():
-            flow[~self._linked] = 0.0
+        if not self.linked.all():
+            flow[~self.linked] = 0.0
         return flow
 
 

@@ -6,16 +6,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from daedalus_features.arrays import BoolArray, FloatArray, IntArray
-from daedalus_features.config import FeatureConfig, history_limit
+from daedalus_features.config import Channel, FeatureConfig, history_limit
 from daedalus_features.events import Events, Kind
 from daedalus_features.grid import BookGroups, OpenInterval, gaps_before, group_books
 from daedalus_features.history import WINDOW_COLUMNS, History
 from daedalus_features.inputs import BookUpdates, Intervals, RowSteps, SampledBooks, TradeFlow, VolumeBuckets
 from daedalus_features.levels import recorded_width, stack_levels
-from daedalus_features.registry import Feature, Input, features_of, features_reading, table_of
+from daedalus_features.registry import Input, features_reading
+from daedalus_features.row_maker import RowMaker
 from daedalus_features.tables import Rows, Table
 from daedalus_features.trades import TradeState, TradeSums, sum_trades
-from daedalus_features.transforms import EVENTS, register_transform
+from daedalus_features.transforms import BaseTransform, register_transform
 from daedalus_features.windows import RowWindows
 
 
@@ -39,27 +40,25 @@ class OrderBookState:
     history: History
 
 
+_OF_ROWS: tuple[type[Input], ...] = (Intervals, SampledBooks, TradeFlow, VolumeBuckets, RowSteps, RowWindows)
+
+
 @register_transform
-class OrderBookTransform:
+class OrderBookTransform(BaseTransform):
     """Valid books and trades to the order-book table."""
 
     name: ClassVar[str] = "orderbook"
-    input: ClassVar[str] = EVENTS
+    channel: ClassVar[Channel] = "orderbook"
 
     def __init__(self, params: FeatureConfig) -> None:
-        self.params = params
-        self.table = table_of("orderbook", params)
-        self.tables: tuple[Table, ...] = (self.table,)
+        super().__init__(params)
+        self._maker = RowMaker("orderbook", params, BookUpdates, *_OF_ROWS)
+        self.tables: tuple[Table, ...] = (self._maker.table,)
         self._history_limit = history_limit(params)
         self._flow_levels = min(params.depth_levels, BookUpdates.LEVELS)
         self._updates = features_reading(BookUpdates)
         self._sum_of = {each.name: place for place, each in enumerate(self._updates, 1)}
-        self._features: list[tuple[Feature, slice]] = []
-        width = 0
-        for each in features_of("orderbook", params):
-            begin, width = width, width + len(tuple(each.columns(params)))
-            if width > begin:
-                self._features.append((each, slice(begin, width)))
+        self.state_names = tuple(self._sum_of)
 
     def initial(self) -> OrderBookState:
         """Before the first event: no book, no trade, no row."""
@@ -142,14 +141,8 @@ class OrderBookTransform:
             RowSteps: steps,
             RowWindows: RowWindows(history, count, self.params),
         }
-        values = np.empty((len(self.table.columns), count))
-        for each, place in self._features:
-            if each.source is BookUpdates:
-                values[place] = groups.sums[self._sum_of[each.name]]
-            else:
-                values[place] = each.compute(inputs[each.source])
-        values += 0.0  # no -0.0, whose sign would tell in which portions sums were made
-        rows = Rows(self.table, timestamp, np.ascontiguousarray(values.T))
+        updates = {name: groups.sums[place] for name, place in self._sum_of.items()}
+        rows = self._maker.rows(timestamp, inputs, updates)
         row = PreviousRow(int(timestamp[-1]), float(book.mid[-1]), float(steps.velocity[-1]))
         return rows, row, history.newest(self._history_limit)
 

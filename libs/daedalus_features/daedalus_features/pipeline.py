@@ -11,17 +11,18 @@ import numpy as np
 
 from daedalus_features import codec
 from daedalus_features.arrays import FloatArray
-from daedalus_features.config import FeatureConfig
+from daedalus_features.config import PARAMETERS, FeatureConfig
 from daedalus_features.errors import SchemaError
 from daedalus_features.events import Events, Genesis
 from daedalus_features.history import HISTORY_COLUMNS, History
 from daedalus_features.tables import Rows
-from daedalus_features.transforms import EVENTS, transforms
+from daedalus_features.transforms import EVENTS, TRANSFORMS, BaseTransform
 from daedalus_features.validity import only_valid
 
 _MEANING = 1
 """Raised when a formula changes while the layout of the state does not."""
 
+_DEFAULT = FeatureConfig()
 _HEADER = struct.Struct("<8sqHI")
 """Schema, ts, length of the genesis id, length of the parameters."""
 
@@ -64,7 +65,7 @@ def advance(state: MarketState | None, events: Events) -> Advance:
     end there unwritten, and a start from nothing for what follows. Raises SchemaError when a genesis has parameters
     that this version does not know.
     """
-    rows: list[Rows] = []
+    given_rows: list[Rows] = []
     invalid: Counter[str] = Counter()
     ignored = begin = appended = 0
     with np.errstate(all="ignore"):
@@ -75,21 +76,21 @@ def advance(state: MarketState | None, events: Events) -> Advance:
                 ignored += len(part) - (genesis is not None)
             else:
                 state, given, faults = _step(state, part)
-                rows += given
+                given_rows += given
                 invalid.update(faults)
-                appended += len(given[0]) if given and given[0].table.name == "orderbook" else 0
+                appended += sum(len(rows) for rows in given if rows.table.name == "orderbook")
             if genesis is not None:
                 ts = int(part.ts.max()) if state is None else state.ts
                 state, appended = _start(genesis, ts), 0
             begin = end
     history = History.empty() if state is None else _history(state)
-    return Advance(tuple(rows), state, _newest_records(history, appended), dict(invalid), ignored)
+    return Advance(tuple(given_rows), state, _newest_records(history, appended), dict(invalid), ignored)
 
 
 def dump(state: MarketState) -> bytes:
     """The state without its history, of at most 4 KB with the default parameters."""
-    genesis, params = state.genesis_id.encode(), state.params.to_json()
-    header = _HEADER.pack(_schema(state.params), state.ts, len(genesis), len(params))
+    genesis, params = state.genesis_id.encode(), state.params.to_compact()
+    header = _HEADER.pack(bytes.fromhex(schema_id()), state.ts, len(genesis), len(params))
     return b"".join((header, genesis, params, *map(codec.encode, state.states)))
 
 
@@ -103,38 +104,40 @@ def load(hot: bytes, history: FloatArray) -> MarketState:
     schema, ts, genesis_length, params_length = _HEADER.unpack_from(hot)
     begin = _HEADER.size + genesis_length
     end = begin + params_length
-    if schema != _schema(FeatureConfig()):
-        raise SchemaError(f"state of schema {schema.hex()}; this version has {_schema(FeatureConfig()).hex()}")
+    if schema.hex() != schema_id():
+        raise SchemaError(f"state of schema {schema.hex()}; this version has {schema_id()}")
     genesis_id = hot[_HEADER.size : begin].decode(errors="replace")
-    params = _parameters(genesis_id, hot[begin:end])
+    try:
+        params = FeatureConfig.from_compact(hot[begin:end])
+    except ValueError as error:
+        raise SchemaError(f"state of genesis {genesis_id}: {error}") from error
     decoder = codec.Decoder(hot[end:], History.of_records(history))
-    states = tuple(decoder.read(transform.initial()) for transform in transforms(params))
+    states = tuple(decoder.read(transform.initial()) for transform in TRANSFORMS.transforms(params))
     decoder.finish()
     return MarketState(params, genesis_id, ts, states)
 
 
 def schema_id() -> str:
-    """16 hex digits that change with the layout of the state, the history, or the meaning of a number in either."""
-    return _schema(FeatureConfig()).hex()
+    """16 hex digits that change with the names of the parameters, the layout of state and history, and their meaning.
+
+    All registered transforms count, whatever the channels of a market.
+    """
+    return _schema(TRANSFORMS.transforms(_DEFAULT))
 
 
-@lru_cache(maxsize=1024)
-def _schema(params: FeatureConfig) -> bytes:
-    states = [f"{transform.name}{codec.layout(transform.initial())}" for transform in transforms(params)]
-    text = f"{_MEANING};{HISTORY_COLUMNS};{';'.join(states)}"
-    return hashlib.sha256(text.encode()).digest()[:8]
-
-
-def _parameters(genesis_id: str, document: bytes) -> FeatureConfig:
-    try:
-        return FeatureConfig.from_json(document)
-    except ValueError as error:
-        raise SchemaError(f"genesis {genesis_id}: {error}") from error
+@lru_cache(maxsize=16)
+def _schema(every: tuple[BaseTransform, ...]) -> str:
+    states = [f"{each.name}{codec.layout(each.initial())}{','.join(each.state_names)}" for each in every]
+    text = f"{_MEANING};{HISTORY_COLUMNS};{PARAMETERS};{';'.join(states)}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _start(genesis: Genesis, ts: int) -> MarketState:
-    params = _parameters(genesis.id, genesis.params_json)
-    states = tuple(transform.initial() for transform in transforms(params))
+    try:
+        params = FeatureConfig.from_json(genesis.params_json)
+    except ValueError as error:
+        raise SchemaError(f"genesis {genesis.id}: {error}") from error
+    states = tuple(transform.initial() for transform in TRANSFORMS.transforms(params))
     return MarketState(params, genesis.id, ts, states)
 
 
@@ -143,11 +146,11 @@ def _step(state: MarketState, events: Events) -> tuple[MarketState, list[Rows], 
     if not len(events):
         return state, [], {}
     ts = np.maximum.accumulate(np.maximum(events.ts, state.ts))
-    in_time = Events(ts, events.kind, events.books, events.trades, events.geneses)
+    in_time = Events(ts, events.kind, events.books, events.trades, events.tickers, events.geneses)
     valid, invalid = only_valid(in_time, state.params.book_levels)
     given: dict[str, Rows] = {}
     states = []
-    for transform, before in zip(transforms(state.params), state.states, strict=True):
+    for transform, before in zip(TRANSFORMS.transforms(state.params), state.states, strict=True):
         source = valid if transform.input == EVENTS else given.get(transform.input)
         tables, after = transform.process(source, before) if source is not None else ((), before)
         given.update((rows.table.name, rows) for rows in tables if len(rows))

@@ -9,16 +9,17 @@ The type of the argument says what a feature reads, what a market must remember 
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeVar, get_type_hints
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, get_args, get_type_hints
 
 from daedalus_features.arrays import FloatArray
-from daedalus_features.config import Category, FeatureConfig
+from daedalus_features.config import CATEGORIES, Category, FeatureConfig
 from daedalus_features.tables import Column, Dtype, Table
+from daedalus_features.transforms import TRANSFORMS, BaseTransform
 from daedalus_features.units import Unit, parse_unit
 
-Section = Literal["row", "structural", "dynamic", "rolling", "bar"]
-"""A category of the configuration, or one of the two that no configuration leaves out."""
-SECTIONS: tuple[Section, ...] = ("row", "structural", "dynamic", "rolling", "bar")
+Section = Literal["row", "structural", "dynamic", "rolling", "trade", "ticker", "bar"]
+"""A category of the configuration, or one of those that no configuration leaves out."""
+SECTIONS: tuple[Section, ...] = get_args(Section)
 
 ColumnNames = Callable[[FeatureConfig], Iterable[str]]
 
@@ -71,7 +72,8 @@ class Entry:
 
 
 _FEATURES: dict[tuple[str, str], Feature] = {}
-_LAYERS: dict[str, Literal["silver", "gold"]] = {"orderbook": "silver", "bars": "gold"}
+_SILVER = {"orderbook", "trades", "ticker"}
+"""The built-in tables that are not Gold."""
 
 
 def feature(
@@ -82,6 +84,7 @@ def feature(
     name: str | None = None,
     columns: ColumnNames | None = None,
     section: Category | None = None,
+    inputs: tuple[type[Input], ...] = (),
     dtype: Dtype = "float64",
     labels: tuple[str, ...] = (),
     needs: tuple[str, ...] = (),
@@ -89,43 +92,62 @@ def feature(
     """Register the decorated function as a feature; its name is its column's unless `name` or `columns` say otherwise.
 
     `powers` are those of prices and sizes where they are not what the unit spells (money, price times size, is quote).
-    `section` overrides the category of its input. `needs` are the order-book columns a bar feature reads: where a
-    category is switched off, so are they. Raises ValueError for a name taken twice, an unknown unit or no docstring.
+    `section` overrides the category of its input. `inputs` are the kinds that the function is registered for where its
+    argument's type is only what they have in common. `needs` are the order-book columns a bar feature reads: where a
+    category is switched off, so are they. Raises ValueError for a name or column that the table has already, an unknown
+    unit or no docstring.
     """
 
     def register(function: Callable[[InputType], FloatArray]) -> Callable[[InputType], FloatArray]:
         label = name or function.__name__
-        hints = get_type_hints(function)
-        hints.pop("return", None)
-        source: type[Input] = next(iter(hints.values()))
-        if (source.table, label) in _FEATURES:
-            raise ValueError(f"feature {label} of table {source.table} is registered twice")
         if not function.__doc__:
             raise ValueError(f"feature {label} has no docstring to say what it means")
-        _FEATURES[source.table, label] = Feature(
-            name=label,
-            table=source.table,
-            section=section or source.section,
-            source=source,
-            columns=columns or (lambda _: (label,)),
-            dtype=dtype,
-            labels=labels,
-            unit=Unit(unit, *powers) if powers else parse_unit(unit),
-            reference=reference,
-            needs=needs,
-            meaning=" ".join(function.__doc__.split()),
-            compute=function,
-        )
+        for source in inputs or (_argument(function),):
+            _add(
+                Feature(
+                    name=label,
+                    table=source.table,
+                    section=section or source.section,
+                    source=source,
+                    columns=columns or (lambda _: (label,)),
+                    dtype=dtype,
+                    labels=labels,
+                    unit=Unit(unit, *powers) if powers else parse_unit(unit),
+                    reference=reference,
+                    needs=needs,
+                    meaning=" ".join(function.__doc__.split()),
+                    compute=function,
+                )
+            )
         return function
 
     return register
 
 
+def _argument(function: Callable[[Any], FloatArray]) -> type[Input]:
+    hints = get_type_hints(function)
+    hints.pop("return", None)
+    source: type[Input] = next(iter(hints.values()))
+    return source
+
+
+def _add(new: Feature) -> None:
+    if (new.table, new.name) in _FEATURES:
+        raise ValueError(f"feature {new.name} of table {new.table} is registered twice")
+    params = FeatureConfig()
+    taken = {column for each in _every(new.table) for column in each.columns(params)}
+    for column in new.columns(params):
+        if column in taken:
+            raise ValueError(f"feature {new.name}: table {new.table} has a column {column} already")
+    _FEATURES[new.table, new.name] = new
+    TRANSFORMS.refresh()
+
+
 def features_of(table: str, params: FeatureConfig) -> tuple[Feature, ...]:
     """The features of a table that the parameters leave in, in the order of the table's columns."""
-    shown = {"row", "bar", *params.categories}
-    present = {name for each in _every("orderbook") if each.section in shown for name in each.columns(params)}
-    return tuple(each for each in _every(table) if each.section in shown and present.issuperset(each.needs))
+    hidden = set(CATEGORIES).difference(params.categories)
+    present = {name for each in _every("orderbook") if each.section not in hidden for name in each.columns(params)}
+    return tuple(each for each in _every(table) if each.section not in hidden and present.issuperset(each.needs))
 
 
 def features_reading(source: type[Input]) -> tuple[Feature, ...]:
@@ -133,15 +155,31 @@ def features_reading(source: type[Input]) -> tuple[Feature, ...]:
     return tuple(each for each in _FEATURES.values() if each.source is source)
 
 
+def columns_of(table: str, params: FeatureConfig) -> tuple[Column, ...]:
+    """The columns that the features of a table give it."""
+    return tuple(column for each in features_of(table, params) for column in _columns(each, params))
+
+
 def table_of(name: str, params: FeatureConfig) -> Table:
-    """The table with the columns that the parameters give it."""
-    columns = (column for each in features_of(name, params) for column in _columns(each, params))
-    return Table(name, _LAYERS[name], tuple(columns))
+    """The built-in table with the columns that the parameters give it."""
+    return Table(name, "silver" if name in _SILVER else "gold", columns_of(name, params))
 
 
 def catalogue(params: FeatureConfig) -> tuple[Entry, ...]:
-    """Every feature that the parameters leave in, table by table, in the order of the columns."""
+    """Every feature that the parameters leave in, table by table, in the order of the columns.
+
+    A column that an extension's transform gives without a feature is an entry by itself.
+    """
     return tuple(
+        entry
+        for transform in TRANSFORMS.transforms(params)
+        for table in transform.tables
+        for entry in _entries(transform, table, params)
+    )
+
+
+def _entries(transform: BaseTransform, table: Table, params: FeatureConfig) -> list[Entry]:
+    entries = [
         Entry(
             name=each.name,
             table=each.table,
@@ -153,9 +191,25 @@ def catalogue(params: FeatureConfig) -> tuple[Entry, ...]:
             reference=each.reference,
             meaning=each.meaning,
         )
-        for table in _LAYERS
-        for each in features_of(table, params)
-    )
+        for each in features_of(table.name, params)
+    ]
+    known = {column for entry in entries for column in entry.columns}
+    entries += [
+        Entry(
+            name=column.name,
+            table=table.name,
+            category="row",
+            columns=(column,),
+            unit=parse_unit(column.unit),
+            inputs=transform.input,
+            state=f"that of transform {transform.name}",
+            reference="",
+            meaning=column.meaning,
+        )
+        for column in table.columns
+        if column not in known
+    ]
+    return entries
 
 
 def _every(table: str) -> list[Feature]:

@@ -11,12 +11,16 @@ Dtype = Literal["float64", "int64", "bool", "category"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its name is public API. `labels` are the values of a category, in the order of their codes."""
+    """A column: its name is public API. `labels` are the values of a category, in the order of their codes.
+
+    `meaning` is for a column that no feature gives, and that would be in the catalogue without a word.
+    """
 
     name: str
     dtype: Dtype
     unit: str
     labels: tuple[str, ...] = ()
+    meaning: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,22 +3,35 @@
 import numpy as np
 import numpy.typing as npt
 
-from daedalus_features.arrays import BoolArray, FloatArray
+from daedalus_features.arrays import FloatArray, IntArray
+from daedalus_features.events import Trades
 
 Classes = npt.NDArray[np.int8]
 
 
-def trade_classes(
-    price: FloatArray, side: Classes, follows_gap: BoolArray, last_price: float, last_class: int
-) -> Classes:
+def prices_before(trades: Trades, gaps: IntArray, last_price: float) -> FloatArray:
+    """The price of the trade before each valid trade, (n,), NaN where there is none or a gap event came between.
+
+    `gaps` are the positions of the gap events; `last_price` is that of the trade before the first, NaN without one.
+    """
+    before = np.empty(len(trades))
+    before[0] = last_price
+    before[1:] = trades.price[:-1]
+    if len(gaps):
+        before[np.diff(gaps.searchsorted(trades.position), prepend=0) > 0] = np.nan
+    return before
+
+
+def trade_classes(trades: Trades, before: FloatArray, last_class: int) -> Classes:
     """+1 buy, -1 sell, 0 unclassified, per valid trade in sequence order, shape (n,).
 
     A trade without a side compares its price with the trade before it: above is a buy, below a sell, equal has that
-    trade's class. `last_price` and `last_class` are of the trade before the first, NaN and 0 when there is none;
-    `follows_gap` marks the trades that a gap event separates from the one before.
+    trade's class. `before` are the prices of the trades before (see `prices_before`), `last_class` is the class of the
+    trade before the first.
     """
-    before = np.concatenate(([last_price], price[:-1]))
-    before[follows_gap] = np.nan
+    if trades.side.all():
+        return trades.side
+    price, side = trades.price, trades.side
     tick = (price > before).astype(np.int8) - (price < before)
     classes: Classes = np.where(side, side, tick)
     # A trade at the price of the one before it takes that one's class, through any number of such trades.

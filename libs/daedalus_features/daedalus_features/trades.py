@@ -7,7 +7,7 @@ import numpy as np
 from daedalus_features.arrays import FloatArray, IntArray, sum_by
 from daedalus_features.config import FeatureConfig
 from daedalus_features.events import Events, Trades
-from daedalus_features.trade_classes import Classes, trade_classes
+from daedalus_features.trade_classes import Classes, prices_before, trade_classes
 from daedalus_features.volume_buckets import OpenBucket, fill_buckets
 
 _SUMS = 5
@@ -55,7 +55,7 @@ def sum_trades(
         price, side = (before.price, before.side) if last_gap < 0 else (np.nan, 0)
         after = TradeState(sums[:, -1].copy(), price, side, before.bucket, before.buckets)
         return TradeSums(sums[:, :-1], before.buckets, known), after
-    classes = trades.side if trades.side.all() else _classes(trades, gaps, before)
+    classes = trade_classes(trades, prices_before(trades, gaps, before.price), before.side)
     interval = events.ts[trades.position] // params.emit_interval_ns
     sums = _row_sums(trades, classes, rows.searchsorted(interval), len(rows))
     sums[:, 0] += before.sums
@@ -73,12 +73,6 @@ def sum_trades(
         imbalances[-params.vpin_buckets :].copy(),
     )
     return TradeSums(sums[:, :-1], imbalances, known), after
-
-
-def _classes(trades: Trades, gaps: IntArray, before: TradeState) -> Classes:
-    gaps_before = np.searchsorted(gaps, trades.position)
-    follows_gap = np.diff(gaps_before, prepend=0) > 0
-    return trade_classes(trades.price, trades.side, follows_gap, before.price, before.side)
 
 
 def _row_sums(trades: Trades, classes: Classes, row: IntArray, rows: int) -> FloatArray:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-_PLAIN = frozenset({"1", "bps", "s", "s²"})
+_PLAIN = frozenset({"1", "bps", "ms", "s", "s²"})
 """Factors that neither a change of the price unit nor one of the size unit touches."""
 
 

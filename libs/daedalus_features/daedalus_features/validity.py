@@ -34,7 +34,7 @@ def only_valid(events: Events, book_levels: int) -> tuple[Events, dict[str, int]
         if not good.all():
             invalid[TRADE_REASON] = int(len(good) - np.count_nonzero(good))
             trades = trades.take(np.flatnonzero(good))
-    return Events(events.ts, events.kind, books, trades, events.geneses), invalid
+    return Events(events.ts, events.kind, books, trades, events.tickers, events.geneses), invalid
 
 
 def invalid_books(books: Books) -> npt.NDArray[np.uint8]:

@@ -19,6 +19,7 @@ from daedalus_common.entries import encode
 from daedalus_common.events import Genesis
 from daedalus_common.leases import Lease
 from daedalus_common.markets import Market
+from daedalus_common.rows import RowSchema
 from daedalus_common.service import pause
 from daedalus_common.telemetry import Health
 from daedalus_features import SchemaError
@@ -170,8 +171,11 @@ class Featurizer:
             await self._log.open_market(market)
             stored = await self._log.stored_state(market)
             state = restore(stored)
-            if stored.genesis is None or not stored.genesis.startswith(params.hash):
-                await self._begin_anew(lease)
+            schemas = row_schemas(params)
+            known = stored.genesis is not None and stored.genesis.startswith(params.hash)
+            # An extension may have brought columns: nobody could read rows whose schema is not declared.
+            if not known or not {schema.id for schema in schemas} <= (await self._log.schemas(market)).keys():
+                await self._begin_anew(lease, schemas)
             cursor = await self._log.cursor(market, keys.RAW, GROUP)
             self._works[market] = MarketWork(lease, params, cursor.id, state)
             self._health.mark_ready(f"state of {market.name}")
@@ -180,10 +184,9 @@ class Featurizer:
         except Fenced:
             self._forget(market)
 
-    async def _begin_anew(self, lease: Lease) -> None:
+    async def _begin_anew(self, lease: Lease, schemas: tuple[RowSchema, ...]) -> None:
         params = self._settings.params[lease.market]
         genesis = Genesis(self._now_ns(), f"{params.hash}-{uuid4().hex[:12]}", params.to_json())
-        schemas = row_schemas(params)
         await self._log.add_genesis(lease, genesis.id, genesis.capture_ts, encode(genesis), schemas)
         metrics.GENESES.labels(exchange=lease.market.exchange, symbol=lease.market.symbol).inc()
         log.info("features begin anew", market=lease.market.name, genesis=genesis.id)
@@ -194,7 +197,8 @@ class Featurizer:
         self._works.pop(market, None)
         self._refused[market] = lease.epoch
         self._health.mark_unready(f"state of {market.name}", str(error))
-        log.error("state refused", market=market.name, reason=str(error), key=keys.state(market))
+        key = keys.state(market)
+        log.error("state refused", market=market.name, reason=str(error), to_begin_anew=f"HDEL {key} genesis hot")
 
     def _forget(self, market: Market) -> None:
         self._works.pop(market, None)

@@ -1,6 +1,6 @@
 """The featurizer's settings, taken from the one configuration."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
 
 from daedalus_common.config import Config
@@ -22,7 +22,8 @@ class Settings:
 
 
 def settings_from(config: Config) -> Settings:
-    markets = config.markets() if config.etl.channels.orderbook.enabled else ()
+    """Without an enabled channel there are no markets: the featurizer idles."""
+    markets = config.markets() if config.etl.channels.enabled else ()
     return Settings(
         params={m.market: params_for(config, m.market) for m in markets},
         poll=config.featurizer.poll,
@@ -36,8 +37,4 @@ def settings_from(config: Config) -> Settings:
 
 def params_for(config: Config, market: Market) -> FeatureConfig:
     """The market's own parameters, in the features' units."""
-    settings = config.features.for_market(market.exchange, market.symbol)
-    same_names = {field.name for field in fields(FeatureConfig)} - {"emit_interval_ns"}
-    return FeatureConfig(
-        emit_interval_ns=settings.emit_interval_ns, **{name: getattr(settings, name) for name in same_names}
-    )
+    return FeatureConfig(**config.feature_parameters(market))

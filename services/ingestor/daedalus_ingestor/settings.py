@@ -54,7 +54,7 @@ def settings_from(config: Config) -> Settings:
         linger=config.ingestion.linger,
         lease_ttl=config.leases.ttl,
         lease_renew=config.leases.renew,
-        groups=keys.groups(features=config.etl.channels.orderbook.enabled),
+        groups=keys.groups(features=bool(config.etl.channels.enabled)),
     )
 
 

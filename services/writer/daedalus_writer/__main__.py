@@ -43,7 +43,7 @@ async def run(context: ServiceContext) -> None:
 
 
 def _writer(context: ServiceContext, settings: Settings, client: Redis, shelves: Shelves, pool: Executor) -> Writer:
-    market_log = MarketLog(client, keys.groups(features=context.config.etl.channels.orderbook.enabled))
+    market_log = MarketLog(client, keys.groups(features=bool(context.config.etl.channels.enabled)))
     patience = Patience(context.health)
     carrier = Carrier(market_log, shelves, pool, patience, settings.keep_rows)
     keeper = LeaseKeeper(client, Role.WRITER, context.name, settings.markets, settings.lease_ttl, lambda: uuid4().hex)

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from daedalus.cli.config import app as config_app
+from daedalus.cli.etl import app as etl_app
+from daedalus.cli.features import app as features_app
 from daedalus.cli.up import EPILOG, up
 
 app = typer.Typer(
@@ -20,6 +22,8 @@ app = typer.Typer(
 )
 app.command(epilog=EPILOG)(up)
 app.add_typer(config_app, name="config")
+app.add_typer(etl_app, name="etl")
+app.add_typer(features_app, name="features")
 
 
 def _show_version(wanted: bool) -> None:

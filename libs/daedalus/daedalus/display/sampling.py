@@ -17,6 +17,10 @@ from daedalus_common.rows import RowSchema, schema_id, unpack_rows
 # Rows of trades and tickers share the stream with the book's. A row of the book is 1.6 KB: 20 of ten markets each
 # second are 0.3 MB/s, a hundredth of what the server can send.
 _ROWS_TO_SEARCH = 20
+# The trades and tickers of a step follow its books: of a busy market they may be all that the last 20 are. 500 rows
+# of trades take 50 KB.
+_ROWS_OF_A_BUSY_MARKET = 500
+_BOOK = Channel.ORDERBOOK.value.encode()
 
 
 Prices = tuple[float | None, float | None]
@@ -52,7 +56,11 @@ class Sampler:
                 raise reply
         if isinstance(groups, ResponseError):  # no stream yet
             groups = []
-        mid, spread = await self._last_prices(market, rows)
+        payload = _newest_book(rows)
+        if payload is None and len(rows) == _ROWS_TO_SEARCH:
+            more: Any = await self._client.xrevrange(silver, count=_ROWS_OF_A_BUSY_MARKET)
+            payload = _newest_book(more)
+        mid, spread = await self._last_prices(market, payload)
         lags = {group["name"]: group.get("lag") for group in groups}
         return MarketSample(
             market=market,
@@ -64,11 +72,7 @@ class Sampler:
             dead_letters=int(dead),
         )
 
-    async def _last_prices(
-        self, market: Market, rows: Sequence[tuple[bytes, Any]]
-    ) -> tuple[float | None, float | None]:
-        orderbook = Channel.ORDERBOOK.value.encode()
-        payload = next((fields.get(b"p") for _, fields in rows if fields.get(b"c") == orderbook), None)
+    async def _last_prices(self, market: Market, payload: bytes | None) -> Prices:
         try:
             schema = None if payload is None else await self._schema(market, payload)
             if payload is None or schema is None:
@@ -85,6 +89,11 @@ class Sampler:
         if wanted not in known:
             known = self._schemas[market] = await self._log.schemas(market)
         return known.get(wanted)
+
+
+def _newest_book(rows: Sequence[tuple[bytes, Any]]) -> bytes | None:
+    """The payload of the first order-book row."""
+    return next((fields.get(b"p") for _, fields in rows if fields.get(b"c") == _BOOK), None)
 
 
 def _known(value: float | None) -> float | None:

@@ -31,7 +31,7 @@ async def stop_all(run: Run) -> None:
         await _stop_market(run)
     await run.counters.read(run.supervisor.running(INGESTOR))
     await _stop(run, INGESTOR)
-    groups = keys.groups(features=run.config.etl.channels.orderbook.enabled)
+    groups = keys.groups(features=bool(run.config.etl.channels.enabled))
     for name in (FEATURIZER, WRITER):
         await _finish(run, name, [stream for stream, readers in groups.items() if name in readers])
     await _take_stock(run)

@@ -17,7 +17,13 @@ from daedalus_common.markets import path_symbol
 if TYPE_CHECKING:
     from daedalus_common.config.model import Config
 
-_OPTIONS: KeyPath = ("etl", "channels", "orderbook", "processor_options")
+_OPTIONS: tuple[KeyPath, ...] = (
+    ("etl", "channels", "orderbook", "processor_options"),
+    ("etl", "channels", "trades", "processor_options"),
+)
+
+_MOST_WINDOW_ROWS = 1_000_000
+"""Rows of a market that a replica keeps in memory and Redis for its windows: 100 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,18 +128,17 @@ def _check_etl(config: "Config") -> Iterator[Finding]:
             str(etl.compression_level),
             f"a whole number from {levels.start} to {levels.stop - 1}",
         )
-    for channel in ("trades", "ticker"):
-        if getattr(etl.channels, channel).processor_options.model_fields_set:
-            yield Finding(
-                (("etl", "channels", channel, "processor_options"),),
-                f"the {channel} channel has no options",
-                hint="set the parameters under features, for all channels of a market",
-            )
+    if etl.channels.ticker.processor_options.model_fields_set:
+        yield Finding(
+            (("etl", "channels", "ticker", "processor_options"),),
+            "the ticker channel has no options",
+            hint="set the parameters under features, for all channels of a market",
+        )
 
 
 def _check_features(config: "Config") -> Iterator[Finding]:
     common = config.features.for_market("", "")
-    layers: list[KeyPath] = [_OPTIONS, ("features",)]
+    layers: list[KeyPath] = [*_OPTIONS, ("features",)]
     told = set()
     for finding in _check_parameters(common, layers):
         told.add((finding.message, finding.found))
@@ -164,7 +169,7 @@ def _check_overrides(
 def _check_parameters(settings: FeatureSettings, layers: list[KeyPath]) -> Iterator[Finding]:
     """`layers`: where each parameter may have been written, the winner first."""
     if settings.depth_levels > settings.book_levels:
-        paths = tuple((*layer, key) for key in ("depth_levels", "book_levels") for layer in layers)
+        paths = _places(layers, "depth_levels", "book_levels")
         found = f"depth_levels {settings.depth_levels}, book_levels {settings.book_levels}"
         yield Finding(paths, "more depth_levels than book_levels", found, "depth_levels up to book_levels")
     interval = nanoseconds(settings.emit_interval)
@@ -176,10 +181,27 @@ def _check_parameters(settings: FeatureSettings, layers: list[KeyPath]) -> Itera
     }
     for key, seconds in windows.items():
         if uneven := [window for window in seconds if nanoseconds(window) % interval]:
-            paths = tuple((*layer, name) for name in (key, "emit_interval") for layer in layers)
+            paths = _places(layers, key, "emit_interval")
             found = ", ".join(f"{window} s" for window in uneven)
             allowed = f"multiples of emit_interval, {settings.emit_interval:g} s"
             yield Finding(paths, f"{key}: no multiple of emit_interval", found, allowed)
+    longest = max((*settings.rolling_windows, settings.kyle_window, settings.regime_window))
+    if (rows := -(-nanoseconds(longest) // interval)) > _MOST_WINDOW_ROWS:
+        yield Finding(
+            _places(layers, "emit_interval", "rolling_windows", "kyle_window", "regime_window"),
+            "more rows in the longest window than are kept",
+            f"{rows:,} rows in {longest} s",
+            f"{_MOST_WINDOW_ROWS:,} rows; take a longer emit_interval or shorter windows",
+        )
+    least, most = settings.imbalance_bar_min_ticks, settings.imbalance_bar_max_ticks
+    if least > most:
+        paths = _places(layers, "imbalance_bar_min_ticks", "imbalance_bar_max_ticks")
+        message = "imbalance_bar_min_ticks is above imbalance_bar_max_ticks"
+        yield Finding(paths, message, f"{least} and {most}", "imbalance_bar_min_ticks up to imbalance_bar_max_ticks")
+
+
+def _places(layers: list[KeyPath], *keys: str) -> tuple[KeyPath, ...]:
+    return tuple((*layer, key) for key in keys for layer in layers)
 
 
 def _check_services(config: "Config") -> Iterator[Finding]:

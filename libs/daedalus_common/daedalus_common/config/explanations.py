@@ -66,6 +66,7 @@ def unknown_key(path: KeyPath, section: type[Section]) -> Problem:
         found=name,
         allowed=", ".join(section.model_fields),
         nearest=nearest(name, section.model_fields),
+        hint=section.misplaced_keys.get(name),
     )
 
 

@@ -54,8 +54,10 @@ class _Loading:
         for path, problem in read_secret_files(self._values):
             self._tell(path, problem)
         config = self._validated()
-        options = config.etl.channels.orderbook.processor_options
-        config = config.model_copy(update={"features": options.over(config.features)})
+        channels = config.etl.channels
+        features = channels.orderbook.processor_options.over(config.features)
+        features = channels.trades.processor_options.over(features)
+        config = config.model_copy(update={"features": features})
         for finding in check(config):
             self._judge(finding)
         if self._problems:

@@ -6,11 +6,13 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
 from daedalus_common.stores.keys import (
+    check_folder,
     check_key,
     check_listing,
     encode_metadata,
@@ -111,6 +113,21 @@ class LocalDisk:
         except OSError as error:
             raise self._translated(error, f"list {prefix or 'everything'}") from error
 
+    def folders(self, prefix: str = "") -> Iterator[str]:
+        check_folder(prefix)
+        try:
+            names = sorted(name[:-1] for name in _entries(self._base / prefix) if name.endswith("/"))
+        except OSError as error:
+            raise self._translated(error, f"list {prefix or 'everything'}") from error
+        yield from names
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        try:
+            self._unlink(path)
+        except OSError as error:
+            raise self._translated(error, f"delete {key}") from error
+
     def probe(self) -> StoreReport:
         try:
             self._ensure_folder(self._base)
@@ -171,6 +188,14 @@ class LocalDisk:
             if self._fsync:
                 file.flush()
                 os.fsync(file.fileno())
+
+    def _unlink(self, path: Path) -> None:
+        # A folder is no object. What is missing may have been deleted by a process that died before it synced.
+        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            path.unlink()
+        if self._fsync:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                _sync(path.parent)
 
     def _ensure_folder(self, folder: Path) -> None:
         if folder in self._durable:

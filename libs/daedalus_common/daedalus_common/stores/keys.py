@@ -47,6 +47,14 @@ def check_listing(prefix: str, start_after: str | None) -> None:
         raise ValueError(f"start_after {start_after!r} is not in the folder of the prefix {prefix!r}")
 
 
+def check_folder(prefix: str) -> None:
+    """Raises ValueError unless `prefix` names a folder: empty, or a valid key and a `/`."""
+    if prefix:
+        if not prefix.endswith("/"):
+            raise ValueError(f"the prefix of a folder ends with '/': {prefix!r}")
+        check_key(prefix[:-1])
+
+
 def is_reserved(segment: str) -> bool:
     """True for names that hold unfinished files and probe objects."""
     return segment.startswith(_RESERVED[0]) and segment.endswith(_RESERVED[1])
@@ -77,4 +85,8 @@ def decode_metadata(encoded: Mapping[str, str]) -> dict[str, str]:
 
 def is_unicode(text: str) -> bool:
     """False for text with lone surrogates: how Python shows file names that are not UTF-8."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -84,7 +84,7 @@ class StoreReport:
 
 
 class ObjectStore(Protocol):
-    """A place that keeps immutable objects under keys.
+    """A place that keeps immutable objects under keys, until they are deleted.
 
     The contract, which `tests/stores/test_object_store.py` checks on every adapter:
 
@@ -135,6 +135,18 @@ class ObjectStore(Protocol):
         folder that `prefix` names, and that folder should hold objects only, no folders beside them. It need
         not exist: `…/day=3/part_20260203T14` skips the parts of earlier hours.
         """
+        ...
+
+    def folders(self, prefix: str = "") -> Iterator[str]:
+        """The names, ascending and without a slash, of the folders right below the folder `prefix`.
+
+        `prefix` is empty or ends with `/`; what is not there has no folders. A folder that holds nothing any more
+        may still be named: a disk and SeaweedFS keep it, S3 does not.
+        """
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove the object; it stays removed after a power cut. Fine if there is none."""
         ...
 
     def probe(self) -> StoreReport:

@@ -13,6 +13,7 @@ from botocore.parsers import ResponseParserError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from daedalus_common.stores.keys import (
+    check_folder,
     check_key,
     check_listing,
     decode_metadata,
@@ -34,7 +35,7 @@ from daedalus_common.stores.settings import StoreSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ListObjectsV2RequestTypeDef
+    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef, ListObjectsV2RequestTypeDef
 
 _T = TypeVar("_T")
 
@@ -144,21 +145,37 @@ class S3Store:
 
     def list(self, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
         check_listing(prefix, start_after)
-        # A later page begins after the last key of the one before, by its token. (Not boto3's paginator: its
-        # iterator ends at an error, so that a retry would see a listing that is short without a sign of it.)
-        where: ListObjectsV2RequestTypeDef = {
-            "Bucket": self._bucket,
-            "Prefix": self._prefix + prefix,
-            "MaxKeys": self._list_page_size,
-        }
+        where: ListObjectsV2RequestTypeDef = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
         if start_after is not None:
             where["StartAfter"] = self._prefix + start_after
-        while True:
-            page = self._do(f"list {prefix or 'everything'}", lambda: self._client.list_objects_v2(**where))
+        for page in self._pages(where, f"list {prefix or 'everything'}"):
             for entry in page.get("Contents", []):
                 key = entry["Key"].removeprefix(self._prefix)
                 if not is_reserved(key.rpartition("/")[2]):
                     yield ObjectInfo(key, entry["Size"], entry["LastModified"].astimezone(UTC))
+
+    def folders(self, prefix: str = "") -> Iterator[str]:
+        check_folder(prefix)
+        parent = self._prefix + prefix
+        where: ListObjectsV2RequestTypeDef = {"Bucket": self._bucket, "Prefix": parent, "Delimiter": "/"}
+        names = [
+            folder["Prefix"].removeprefix(parent).rstrip("/")
+            for page in self._pages(where, f"list {prefix or 'everything'}")
+            for folder in page.get("CommonPrefixes", [])
+        ]
+        yield from sorted(names)
+
+    def delete(self, key: str) -> None:
+        name = self._name(key)
+        self._do(f"delete {key}", lambda: self._client.delete_object(Bucket=self._bucket, Key=name))
+
+    def _pages(self, where: "ListObjectsV2RequestTypeDef", doing: str) -> "Iterator[ListObjectsV2OutputTypeDef]":
+        # A later page begins after the last key of the one before, by its token. (Not boto3's paginator: its
+        # iterator ends at an error, so that a retry would see a listing that is short without a sign of it.)
+        where["MaxKeys"] = self._list_page_size
+        while True:
+            page = self._do(doing, lambda: self._client.list_objects_v2(**where))
+            yield page
             if not page.get("IsTruncated"):
                 return
             token = page.get("NextContinuationToken")

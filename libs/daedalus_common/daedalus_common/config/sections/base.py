@@ -42,6 +42,9 @@ class Section(BaseModel):
     retired_keys: ClassVar[Mapping[str, str]] = {}
     """A key that has lost its meaning -> what takes its place."""
 
+    misplaced_keys: ClassVar[Mapping[str, str]] = {}
+    """A key that belongs elsewhere -> where."""
+
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Without secrets: a configuration may end up in a traceback or a log."""
         for name, value in super().__repr_args__():

@@ -33,10 +33,13 @@ def _in_order(categories: tuple[Category, ...]) -> tuple[Category, ...]:
 Windows = Annotated[Ascending[Annotated[int, Field(ge=1, le=_WEEK_SECONDS)]], Field(min_length=1)]
 WindowSeconds = Annotated[int, Field(ge=1, le=_WEEK_SECONDS)]
 Decay = Annotated[float, Field(ge=0, le=100)]
+Threshold = Annotated[float, Field(ge=1e-15, le=1e15)]
+Trades = Annotated[int, Field(ge=1, le=1_000_000)]
+"""A number of trades."""
 
 
-class FeatureSettings(Section):
-    """The parameters of one market; the columns they shape are defined in docs/features.md."""
+class BookParameters(Section):
+    """The parameters of the order-book rows and of all time bars."""
 
     categories: Annotated[Unique[Category], Field(min_length=1), AfterValidator(_in_order)] = CATEGORIES
     book_levels: Annotated[int, Field(ge=1, le=1000)] = 50
@@ -47,7 +50,7 @@ class FeatureSettings(Section):
     ofi_decay_alpha: Decay = 0.5
     smart_depth_decay: Decay = 0.5
     kyle_window: WindowSeconds = 300
-    vpin_bucket_size: Annotated[float, Field(ge=1e-15, le=1e15)] = 1.0
+    vpin_bucket_size: Threshold = 1.0
     vpin_buckets: Annotated[int, Field(ge=1, le=10_000)] = 50
     regime_window: WindowSeconds = 900
 
@@ -56,7 +59,23 @@ class FeatureSettings(Section):
         return int(nanoseconds(self.emit_interval))
 
 
-class FeatureOverrides(FeatureSettings):
+class TradeBarParameters(Section):
+    """The parameters of the bars that close by what was traded, not by the clock."""
+
+    tick_bar_size: Trades = 100
+    volume_bar_size: Threshold = 10.0
+    dollar_bar_size: Threshold = 1e5
+    imbalance_bar_ticks: Trades = 100
+    imbalance_bar_span: Trades = 1000
+    imbalance_bar_min_ticks: Trades = 10
+    imbalance_bar_max_ticks: Trades = 1000
+
+
+class FeatureSettings(TradeBarParameters, BookParameters):
+    """The parameters of one market; what they shape is defined in docs/features.md."""
+
+
+class Overrides(Section):
     """Some of the parameters; only what was written (`model_fields_set`) counts."""
 
     @model_serializer(mode="wrap")
@@ -66,6 +85,10 @@ class FeatureOverrides(FeatureSettings):
     def over(self, settings: _Settings) -> _Settings:
         """`settings` with these parameters in place of its own."""
         return settings.model_copy(update={name: getattr(self, name) for name in self.model_fields_set})
+
+
+class FeatureOverrides(Overrides, FeatureSettings):
+    """What differs for one market."""
 
 
 class FeaturesSection(FeatureSettings):
