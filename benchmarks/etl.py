@@ -25,6 +25,7 @@ from daedalus_common.markets import Market
 LEVELS = 20
 BUSY, REAL = 100.0, 10.0
 """Book updates a second: of a busy market, and of Binance's stream, one each 100 ms."""
+_LOOK_SECONDS = 0.02
 LISTS = ["bid_price", "bid_size", "ask_price", "ask_size"]
 BTC, ETH = (Market("binanceus", symbol) for symbol in ("BTC/USDT", "ETH/USDT"))
 
@@ -41,7 +42,7 @@ class Run:
 
 def measure(bench: Workbench) -> list[Measurement]:
     found: list[Measurement] = []
-    counts = {BUSY: bench.pick(short=120_000, full=720_000), REAL: bench.pick(short=36_000, full=360_000)}
+    counts = {BUSY: bench.pick(short=240_000, full=720_000), REAL: bench.pick(short=120_000, full=360_000)}
     for per_second, books in counts.items():
         with bench.folder() as folder:
             bench.say(f"{per_second:g} updates/s: making {books:,} books of {LEVELS} levels")
@@ -101,7 +102,7 @@ def _pandas_rate(history: History) -> float:
 
 def _two_workers(bench: Workbench) -> list[Measurement]:
     with bench.folder() as folder:
-        books = bench.pick(short=36_000, full=360_000)
+        books = bench.pick(short=180_000, full=540_000)
         bench.say(f"two markets of {books:,} books, with one worker and with two")
         bronze_history(bench, folder / "in", [BTC, ETH], books=books, per_second=REAL, levels=LEVELS)
         repeats = bench.pick(short=1, full=3)
@@ -144,11 +145,13 @@ def etl(folder: Path, name: str, targets: str, *arguments: str) -> Run:
     command = [sys.executable, "-m", "daedalus", "etl", "run", targets, "--json", "--input", str(folder / "in")]
     command += ["--output", str(output), "--state-dir", str(state), *arguments]
     began = time.perf_counter()
-    log = folder / f"{name}.log"
-    with log.open("wb") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
-        assert process.stdout is not None
-        said = process.stdout.read()
+    log, said = folder / f"{name}.log", folder / f"{name}.json"
+    peak_bytes = 0
+    with log.open("wb") as errors, said.open("wb") as report:
+        process = subprocess.Popen(command, stdout=report, stderr=errors)
+        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            peak_bytes = max(peak_bytes, _peak_bytes(process.pid))
+            time.sleep(_LOOK_SECONDS)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - began
@@ -156,7 +159,14 @@ def etl(folder: Path, name: str, targets: str, *arguments: str) -> Run:
         raise CheckFailed(f"etl run exits with {process.returncode}: {log.read_text()[-500:]}")
     rows = 0
     with suppress(KeyError):
-        rows = sum(market["rows"] for market in json.loads(said)["markets"])
+        rows = sum(market["rows"] for market in json.loads(said.read_bytes())["markets"])
     if not rows and "--dry-run" not in arguments:
         raise CheckFailed("etl run wrote no rows")
-    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, rows)
+    return Run(seconds, usage.ru_utime + usage.ru_stime, peak_bytes, rows)
+
+
+def _peak_bytes(pid: int) -> int:
+    """Of a running process, from Linux; what `wait4` tells includes the parent's memory at the time of the fork."""
+    with suppress(OSError, IndexError, ValueError):
+        return int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+    return 0

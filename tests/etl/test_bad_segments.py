@@ -1,6 +1,7 @@
 """A segment that cannot be read is named, its rows are a hole, and the run goes on."""
 
 import io
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,11 @@ def with_broken_footer(content: bytes) -> bytes:
 def with_a_null(column: pa.ChunkedArray) -> pa.Array:
     values = column.to_pylist()
     return pa.array([None, *values[1:]], column.type)
+
+
+def not_utf8(column: pa.ChunkedArray) -> pa.Array:
+    offsets = pa.array(range(len(column) + 1), pa.int32())
+    return pa.StringArray.from_buffers(len(column), offsets.buffers()[1], pa.py_buffer(b"\xac" * len(column)))
 
 
 NEWER = str(VERSION + 1)
@@ -213,6 +219,7 @@ def test_categories_may_be_stored_as_such(bronze: BronzeBuilder, tmp_path: Path)
     ("change", "reason"),
     [
         (with_column("kind", lambda column: pa.array(["surprise"] * len(column))), "its column kind holds surprise"),
+        (with_column("kind", lambda column: not_utf8(column)), "a text in it is not UTF-8: "),
         (lambda table: table.drop_columns(["params"]), "a genesis in it has no genesis_id or no params"),
     ],
 )
@@ -222,7 +229,8 @@ def test_control_events_that_make_no_sense_are_a_damage(
     bronze.write([Gap(START, "trades", "resync"), Genesis(START + 1, "g", b"{}")])
     damage(tmp_path, bronze.keys[0], rewritten(change))
     (chunk,) = read(bronze)
-    assert [bad.reason for bad in chunk.bad] == [f"{bronze.keys[0]}: {reason}"]
+    assert [bad.key for bad in chunk.bad] == bronze.keys
+    assert chunk.bad[0].reason.startswith(f"{bronze.keys[0]}: {reason}")
 
 
 def test_a_footer_tells_what_a_segment_holds(three: BronzeBuilder, disk: LocalDisk) -> None:
@@ -249,4 +257,22 @@ def test_the_footer_of_a_foreign_file_is_none_of_ours(three: BronzeBuilder, disk
     pq.write_table(pa.table({"x": [1]}), tmp_path / "lake" / three.keys[0])
     bad = read_footer(disk, three.keys[0])
     assert isinstance(bad, BadSegment)
-    assert "does not say exchange" in bad.reason
+    assert "does not say daedalus.exchange" in bad.reason
+
+
+def test_any_damage_to_any_byte_is_survived(bronze: BronzeBuilder, tmp_path: Path) -> None:
+    bronze.write(varied_events(2, 100))
+    chance = random.Random(3)
+    whole = {key: (tmp_path / "lake" / key).read_bytes() for key in bronze.keys}
+    found = 0
+    for _ in range(150):
+        key = chance.choice(bronze.keys)
+        content = bytearray(whole[key])
+        for _ in range(chance.choice([1, 3, 20])):
+            content[chance.randrange(len(content))] = chance.randrange(256)
+        (tmp_path / "lake" / key).write_bytes(content)
+        bad = {each.key for chunk in read(bronze) for each in chunk.bad}
+        assert bad <= {key}
+        found += len(bad)
+        (tmp_path / "lake" / key).write_bytes(whole[key])
+    assert found > 40

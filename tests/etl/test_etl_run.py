@@ -12,7 +12,9 @@ from daedalus.etl.filters import FilterSpec
 from daedalus.etl.problems import UsageError
 from daedalus.etl.report import Report
 from daedalus_common.config import parse_config
-from support.etl_runs import BTC, ETH, History, assert_holds, expected, history, parts, stored, write_history
+from daedalus_common.stores import LocalDisk
+from support.bronze import BronzeBuilder
+from support.etl_runs import BTC, ETH, History, assert_holds, expected, history, parts, settle, stored, write_history
 
 CONFIG = parse_config({"ingestion": {"enable_fsync": False}})
 SILVER = ("silver/orderbook", "silver/trades", "silver/ticker")
@@ -72,9 +74,6 @@ def test_a_second_run_has_nothing_to_do(tmp_path: Path, bronze: Path) -> None:
 
 def test_what_has_come_since_is_added(tmp_path: Path, recorded: History) -> None:
     lake, half = tmp_path / "lake", len(recorded.events) // 2
-    from daedalus_common.stores import LocalDisk
-    from support.bronze import BronzeBuilder
-    from support.etl_runs import settle
 
     builder = BronzeBuilder(LocalDisk(lake, fsync=False), BTC)
     builder.write(recorded.events[:half])
@@ -188,7 +187,7 @@ def test_no_secret_is_in_the_state(tmp_path: Path, bronze: Path) -> None:
 
 
 def stored_days(output: Path) -> set[date]:
-    return {stamp.date() for stamp in stored(output, BTC, "silver/trades")["timestamp"]}
+    return {stamp.date() for stamp in pl.read_parquet(output / "silver" / "trades")["timestamp"]}
 
 
 def _times(recorded: History) -> pl.Series:

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -118,6 +117,12 @@ def runs(trades: pl.DataFrame) -> list[tuple[int, int, int, float, float]]:
     ]
 
 
+def streamed_books(stack: Stack) -> int:
+    """Order-book rows that the featurizer has given."""
+    with stack.client() as client:
+        return sum(fields[b"c"] == b"orderbook" for _, fields in client.xrange("{binanceus:BTC-USDT}:silver"))
+
+
 @pytest.mark.e2e
 def test_the_column_and_the_table_are_computed_live_and_in_batch(
     installed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -129,7 +134,7 @@ def test_the_column_and_the_table_are_computed_live_and_in_batch(
         stack.wait_until(lambda: stack.lag("binanceus:BTC-USDT", "raw", "featurizer") == 0, "featurizer is there")
         stack.simulate("--symbols", "BTC/USDT", "--seed", "1", "--depth-rate", "50", "--trade-rate", "40")
         stack.start("ingestor")
-        time.sleep(6.0)
+        stack.wait_until(lambda: streamed_books(stack) > 5, "rows come", 60)
         stack.stop_in_order()
     tables = stored_tables(stack.data, MARKET)
     rows = tables["silver/orderbook"]

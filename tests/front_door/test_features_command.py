@@ -120,7 +120,10 @@ def test_a_name_of_several_tables_is_told_for_each_of_them() -> None:
         (["describe", "bid_price_L44"], "did you mean bid_price_L4?"),
         (["list", "--table", "tickbars"], "no table tickbars; did you mean tick_bars?"),
         (["list", "--category", "roling"], "no category roling; did you mean rolling?"),
-        (["list", "--market", "binanceus:BTC/USDT"], "no configured market binanceus:BTC/USDT; none is configured, see --config"),
+        (
+            ["list", "--market", "binanceus:BTC/USDT"],
+            "no configured market binanceus:BTC/USDT; none is configured, see --config",
+        ),
         (["list", "--config", "CONFIG", "--market", "binanceus:ETH-USDT"], "did you mean binanceus:ETH/USDT?"),
         (["list", "--config", "missing.yaml"], "missing.yaml: no such file"),
     ],

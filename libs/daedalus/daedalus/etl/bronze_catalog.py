@@ -79,9 +79,9 @@ class BronzeCatalog:
             return
         if after_hour is not None:
             first = hour_at(after_hour + 1).date()
-            filters = replace(filters, begin=first if filters.begin is None else max(first, filters.begin))
             if filters.end is not None and filters.end < first:
                 return
+            filters = replace(filters, begin=first if filters.begin is None else max(first, filters.begin))
         days: dict[date, dict[str, str]] = defaultdict(dict)
         for table in TABLES:
             for day, folder in self._days(market, table, filters):

@@ -6,7 +6,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 SUFFIXES = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz")
 LINE_LIMIT_BYTES = 16 * 1024 * 1024
@@ -49,26 +52,54 @@ def input_files(paths: Sequence[Path]) -> tuple[Path, ...]:
 
 def read_lines(path: Path, offset: int = 0, number: int = 0) -> Iterator[Line]:
     """The lines behind an offset, before which there are `number` lines. Raises OSError where the disk fails."""
-    with _opened(path) as file:
-        try:
+    source = _Inflated(path, offset) if path.suffix == ".gz" else path.open("rb", buffering=0)
+    with source, io.BufferedReader(source, _BUFFER_BYTES) as file:
+        if isinstance(source, io.FileIO):
             file.seek(offset)
-            while content := file.readline(LINE_LIMIT_BYTES):
-                number += 1
-                offset += len(content)
-                if len(content) == LINE_LIMIT_BYTES and not content.endswith(b"\n"):
-                    offset += _skip_line(file)
-                    yield Line(number, offset, b"", f"the line is longer than {LINE_LIMIT_BYTES >> 20} MiB")
-                else:
-                    yield Line(number, offset, content)
+        while content := file.readline(LINE_LIMIT_BYTES):
+            ended = content.endswith(b"\n")
+            if isinstance(source, _Inflated) and source.fault and not ended:
+                break
+            number += 1
+            offset += len(content)
+            if len(content) == LINE_LIMIT_BYTES and not ended:
+                offset += _skip_line(file)
+                yield Line(number, offset, b"", f"the line is longer than {LINE_LIMIT_BYTES >> 20} MiB")
+            else:
+                yield Line(number, offset, content)
+        if isinstance(source, _Inflated) and source.fault:
+            yield Line(number + 1, offset, b"", f"the rest of the file cannot be read: {source.fault}")
+
+
+class _Inflated(io.RawIOBase):
+    """The content of a gzip file, which ends where the file is damaged: `fault` then says how.
+
+    (A reader above `GzipFile` itself would lose up to its buffer's size of what comes before the damage.)
+    """
+
+    def __init__(self, path: Path, offset: int) -> None:
+        self._file = gzip.open(path)
+        self._offset = offset
+        self.fault: str | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        target = memoryview(buffer).cast("B")
+        try:
+            if self._offset:
+                self._file.seek(self._offset)
+                self._offset = 0
+            found = b"" if self.fault else self._file.read1(len(target))
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            # What a gzip file lacks at its end, or has instead.
-            yield Line(number + 1, offset, b"", f"the rest of the file cannot be read: {error}")
+            self.fault, found = str(error), b""
+        target[: len(found)] = found
+        return len(found)
 
-
-def _opened(path: Path) -> BinaryIO:
-    if path.suffix == ".gz":
-        return io.BufferedReader(gzip.open(path), _BUFFER_BYTES)
-    return path.open("rb", buffering=_BUFFER_BYTES)
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _skip_line(file: BinaryIO) -> int:

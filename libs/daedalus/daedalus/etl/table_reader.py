@@ -189,7 +189,7 @@ class TableReader:
             raise WrongValues("its rows are not in the order of their generations")
         for begin, end in bounds:
             _check_order(place, begin, end)
-        payload = payload_columns(self._table, rows, self._book_levels) if self._payload else None
+        payload = self._payload_of(rows)
         kind = kinds(self._table, payload, len(seq))
         found = []
         for begin, end in bounds:
@@ -207,6 +207,14 @@ class TableReader:
                 found.append(kept)
                 self._last = kept.last
         return found
+
+    def _payload_of(self, rows: pa.Table) -> Payload:
+        if not self._payload:
+            return None
+        try:
+            return payload_columns(self._table, rows, self._book_levels)
+        except UnicodeDecodeError as error:
+            raise WrongValues(f"a text in it is not UTF-8: {error}") from error
 
     def _news(self, block: Block) -> Block:
         """The rows after those that we have already; the ones before where we began do not count as doubled."""
