@@ -95,7 +95,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         r"its column ts is timestamp\[ms, tz=UTC\] instead of timestamp\[ns, tz=UTC\]",
     ),
     "null": (rewritten(with_column("seq", with_a_null)), "its column seq has 1 nulls"),
-    "backward": (rewritten(lambda table: table.take(list(range(len(table)))[::-1])), "not in the order of the sequence"),
+    "backward": (
+        rewritten(lambda table: table.take(list(range(len(table)))[::-1])),
+        "not in the order of the sequence",
+    ),
     "newer": (rewritten(lambda table: table, tables_version=NEWER), f"newer version \\('{NEWER}'.* version {VERSION}"),
     "no version": (rewritten(lambda table: table, tables_version="?"), "newer version"),
 }
@@ -115,8 +118,8 @@ def damage(folder: Path, key: str, how: Damage) -> None:
     path.write_bytes(how(path.read_bytes()))
 
 
-def read(bronze: BronzeBuilder, **options: int) -> list[Chunk]:
-    return list(read_events(bronze.store, keys_by_table(bronze.keys), **options))
+def read(bronze: BronzeBuilder, chunk_rows: int = 1_000) -> list[Chunk]:
+    return list(read_events(bronze.store, keys_by_table(bronze.keys), chunk_rows=chunk_rows))
 
 
 @pytest.mark.parametrize("name", DAMAGES)
@@ -178,11 +181,9 @@ def test_row_groups_before_the_damaged_one_are_read(bronze: BronzeBuilder, tmp_p
     assert "row group 3" in bad.reason
 
 
-@pytest.mark.parametrize(
-    ("column", "value"), [("id", ""), ("capture_ts", None), ("exchange_ts", None), ("side", None)]
-)
+@pytest.mark.parametrize("column", ["id", "capture_ts", "exchange_ts", "side"])
 def test_columns_that_nobody_needs_or_that_may_be_null_may_be_missing(
-    three: BronzeBuilder, tmp_path: Path, column: str, value: object
+    three: BronzeBuilder, tmp_path: Path, column: str
 ) -> None:
     damage(tmp_path, three.keys[2], rewritten(lambda table: table.drop_columns([column]), tables_version="0"))
     chunks = read(three)

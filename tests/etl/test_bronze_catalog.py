@@ -19,10 +19,6 @@ PERPETUAL = Market("coinbase", "BTC/USDT:USDT")
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
-def hour_number(*when: int) -> int:
-    return int(datetime(*when, tzinfo=UTC).timestamp()) // 3600  # type: ignore[misc]
-
-
 def write_hours(store: ObjectStore, market: Market, *starts: datetime) -> BronzeBuilder:
     """A heartbeat in each of these hours, and a trade in every second one."""
     bronze = BronzeBuilder(store, market)
@@ -83,7 +79,7 @@ def test_a_market_whose_first_segments_are_damaged_is_named_by_a_later_one(
 def test_what_is_no_segment_is_passed_over(disk: LocalDisk, catalog: BronzeCatalog) -> None:
     write_hours(disk, BTC, NOON)
     at = "bronze/ccxt/trades/exchange=binanceus/symbol=BTC-USDT/year=2026/month=1/day=31"
-    strange = "year=x year=0 year=2026/month=13 year=2026/month=2/day=30 year=2026/month=1/day=31/hour=24".split()
+    strange = ("year=x", "year=0", "year=2026/month=13", "year=2026/month=2/day=30", "year=2026/month=1/day=31/hour=24")
     for folder in [at, f"{at}/hour=12/more", *(f"{at[: at.index('/year')]}/{name}" for name in strange)]:
         disk.create(f"{folder}/segment_20260131T12_00001.parquet", b"", {})
     disk.create(f"{at}/hour=12/notes.txt", b"", {})
@@ -134,7 +130,7 @@ def test_hours_go_on_after_one(disk: LocalDisk, catalog: BronzeCatalog) -> None:
     def after(hour: int, filters: FilterSpec = FilterSpec()) -> list[int]:  # noqa: B008 frozen
         return [found.hour for found in catalog.hours(BTC, filters, after_hour=hour)]
 
-    noon = hour_number(2026, 1, 31, 12)
+    noon = int(NOON.timestamp()) // 3600
     assert after(noon) == [noon + 5, noon + 11, noon + 12, noon + 36]
     assert after(noon + 11) == [noon + 12, noon + 36]
     assert after(noon + 36) == []

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,7 +20,7 @@ from daedalus_common.events import Book, Heartbeat, Ticker, Trade
 from daedalus_common.markets import Market
 from daedalus_common.stores import LocalDisk, ObjectMissing, ObjectStore, StoreUnavailable
 from daedalus_features import Kind
-from support.bronze import BronzeBuilder, as_published, keys_by_table, told, varied_events
+from support.bronze import BronzeBuilder, Told, as_published, keys_by_table, told, varied_events
 from support.market_events import START
 
 BTC = Market("binanceus", "BTC/USDT")
@@ -28,11 +29,11 @@ SECOND = 1_000_000_000
 LEVELS = ((100.0, 1.0), (99.0, 2.0)), ((101.0, 3.0), (102.0, 4.0))
 
 
-def read(bronze: BronzeBuilder, **options: object) -> list[Chunk]:
-    return list(read_events(bronze.store, keys_by_table(bronze.keys), **options))  # type: ignore[arg-type]
+def read(bronze: BronzeBuilder, **options: Any) -> list[Chunk]:
+    return list(read_events(bronze.store, keys_by_table(bronze.keys), **options))
 
 
-def contents(chunks: Sequence[Chunk]) -> list[tuple[object, ...]]:
+def contents(chunks: Sequence[Chunk]) -> list[Told]:
     return told(*(chunk.events for chunk in chunks))
 
 
@@ -102,7 +103,7 @@ def test_lost_events_are_counted_and_marked_by_a_gap_before_the_next_one(bronze:
     bronze.write(beats(2, START + 9 * SECOND))
     for chunk_rows in (1, 2, 100):
         chunks = read(bronze, chunk_rows=chunk_rows)
-        assert [(kind, (ts - START) // SECOND) for kind, ts, *_ in contents(chunks)] == [
+        assert [(event[0], (event[1] - START) // SECOND) for event in contents(chunks)] == [
             (Kind.HEARTBEAT, 0), (Kind.HEARTBEAT, 1), (Kind.HEARTBEAT, 2),
             (Kind.GAP, 5), (Kind.BOOK, 5), (Kind.TRADE, 5),
             (Kind.GAP, 9), (Kind.HEARTBEAT, 9), (Kind.HEARTBEAT, 10),
@@ -224,9 +225,7 @@ def regroup(folder: Path, keys: Sequence[str], rows: int) -> None:
 
 
 @pytest.mark.parametrize("size_bytes", [None, 1, SMALL_BYTES + 1])
-def test_large_segments_are_read_by_row_groups(
-    bronze: BronzeBuilder, tmp_path: Path, size_bytes: int | None
-) -> None:
+def test_large_segments_are_read_by_row_groups(bronze: BronzeBuilder, tmp_path: Path, size_bytes: int | None) -> None:
     events = varied_events(8, 500)
     bronze.write(events)
     regroup(tmp_path / "lake", bronze.keys, 40)

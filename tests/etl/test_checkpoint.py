@@ -1,6 +1,5 @@
 """A checkpoint is whole or refused."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -65,7 +64,7 @@ def test_a_later_one_takes_the_place_of_an_earlier(file: Path) -> None:
     write_checkpoint(file, FULL)
     write_checkpoint(file, Checkpoint(BTC, "job-2"))
     assert read_checkpoint(file) == Checkpoint(BTC, "job-2")
-    assert os.listdir(file.parent) == [file.name]
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_an_unfinished_one_beside_it_is_not_read(file: Path) -> None:

@@ -63,5 +63,5 @@ def test_months_and_years_match_if_one_of_their_days_does() -> None:
 
 
 def test_a_range_that_ends_before_it_begins_is_refused() -> None:
-    with pytest.raises(ValueError, match="ends .2026-02-02. before it begins .2026-02-03."):
+    with pytest.raises(ValueError, match=r"ends \(2026-02-02\) before it begins \(2026-02-03\)"):
         FilterSpec(begin=DAY, end=date(2026, 2, 2))

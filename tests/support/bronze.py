@@ -114,7 +114,7 @@ def keys_by_table(keys: Sequence[str]) -> dict[str, list[str]]:
 
 def as_published(events: Sequence[Event], ts: int = 0) -> list[Told]:
     """What `told` must give of these events, whose time never goes back."""
-    said = []
+    said: list[Told] = []
     for event in events:
         ts = max(ts, event.capture_ts)
         match event:

@@ -39,5 +39,6 @@ class RowMaker:
         for each, place in self._features:
             found = known.get(each.name)
             values[place] = each.compute(inputs[each.source]) if found is None else found
+        values[np.isinf(values)] = np.nan  # finite or null, whatever a user's feature divides by
         values += 0.0  # no -0.0, whose sign would tell in which portions sums were made
         return Rows(self.table, timestamp, np.ascontiguousarray(values.T))

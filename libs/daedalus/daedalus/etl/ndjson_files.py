@@ -78,7 +78,7 @@ class _Inflated(io.RawIOBase):
     """
 
     def __init__(self, path: Path, offset: int) -> None:
-        self._file = gzip.open(path)
+        self._file = gzip.GzipFile(path)
         self._offset = offset
         self.fault: str | None = None
 
