@@ -91,3 +91,28 @@ def test_an_entry_point_of_no_known_package_is_named_by_its_module():
 
 def test_without_entry_points_nothing_is_loaded():
     assert load_extensions([]) == ()
+
+
+INFINITE = """
+from importlib.metadata import entry_points
+from daedalus_features import EXTENSIONS_GROUP, advance, load_extensions
+from features.sequences import SMALL, at, columns, quote
+
+load_extensions(entry_points(group=EXTENSIONS_GROUP))
+(rows, *_) = advance(None, columns([quote(at(0), 1.0, 2.0), quote(at(1), 1.0, 2.0)], SMALL)).rows
+print(rows.column("quarter_spread"))
+"""
+
+
+def test_an_infinity_of_a_users_feature_is_null(tmp_path):
+    divided = FEATURE.replace("book.spread / 4", "book.spread / 0")
+    path = f"{installed(tmp_path, 'my-features', my_spread=divided)}:{Path(__file__).parents[1]}"
+    run = subprocess.run(
+        [sys.executable, "-c", INFINITE],
+        env={"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.stdout.split() == ["[nan]"], run.stderr
