@@ -43,6 +43,11 @@ class Span:
     first: int
     last: int
 
+    @property
+    def is_unknown(self) -> bool:
+        """It is no table of rows with times."""
+        return self.last == _EVER
+
 
 @dataclass(frozen=True, slots=True)
 class Range:

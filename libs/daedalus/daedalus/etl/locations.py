@@ -88,7 +88,7 @@ def _names_lines(text: str) -> bool:
 
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise UsageError(f"--input {folder}: there is no such folder")
+        raise UsageError(f"--input {folder}: there is no such file or folder")
     if not (folder / "bronze").is_dir() and "bronze" in folder.parts:
         parts = folder.parts
         root = Path(*parts[: parts.index("bronze")])

@@ -78,6 +78,8 @@ def _check(bench: Bench, task: Task, drafts: Sequence[DraftPart], folders: Mappi
 
 def _objection(bench: Bench, span: Span, last_ts: int) -> str | None:
     """Why a part of others cannot be written over."""
+    if span.is_unknown:
+        return "is no part of Daedalus, and lies where this run would write; move it away"
     whose = f"another run (job {span.job})" if span.job else "the live featurizer, or somebody else"
     if not bench.replace:
         return (
