@@ -104,7 +104,7 @@ def with_geneses(draw: st.DrawFn, max_size: int = 40) -> list[Event]:
 def several_markets(draw: st.DrawFn) -> tuple[list[tuple[str, Event]], dict[str, FeatureConfig]]:
     """Two or three markets in one sequence, each with its own parameters."""
     names = ["a", "b", "c"][: draw(st.integers(2, 3))]
-    left = {name: draw(sequences(25)) for name in names}
+    left = {name: draw(sequences(15)) for name in names}
     turns = draw(st.permutations([name for name in names for _ in left[name]]))
     queues = {name: iter(events) for name, events in left.items()}
     return [(name, next(queues[name])) for name in turns], {name: draw(EVERY) for name in names}

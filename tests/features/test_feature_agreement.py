@@ -10,7 +10,19 @@ from hypothesis import HealthCheck, assume, given, settings
 from daedalus_features import FeatureConfig, advance
 from features.adversarial import sequences, with_geneses
 from features.reference import Output, run, runs
-from features.sequences import SMALL, at, columns, differences, gathered, in_chunks, market, quote, trade
+from features.reference_numbers import Row
+from features.sequences import (
+    SMALL,
+    at,
+    columns,
+    differences,
+    disagreements,
+    gathered,
+    in_chunks,
+    market,
+    quote,
+    trade,
+)
 
 DEEP = FeatureConfig(
     emit_interval_ns=500_000_000,
@@ -129,6 +141,20 @@ def test_a_configuration_of_fewer_channels_gives_their_tables_and_no_others(chan
     expected = run(events, params)
     assert set(found) == set(expected.tables)
     assert differences(found, expected) == []
+
+
+@pytest.mark.parametrize("categories", [("structural",), ("dynamic",), ("rolling",), ("dynamic", "rolling"), ()])
+def test_fewer_categories_take_columns_away_and_change_no_other(categories):
+    params = replace(SMALL, categories=categories)
+    events = market(6, 400, gap_rate=0.03)
+    expected = run(events, params)
+    found = gathered(in_chunks(columns(events, params), range(50, 400, 50)))
+    assert set(found) == set(expected.tables)
+    for name, rows in expected.tables.items():
+        kept = found[name][0].table.index
+        assert (set(kept) == set(rows[0].cells)) == (name not in ("orderbook", "bars"))
+        fewer = [Row(row.timestamp, {column: row.cells[column] for column in kept}) for row in rows]
+        assert disagreements(found[name], fewer, expected.certain.get(name)) == []
 
 
 def test_the_generated_markets_leave_hardly_a_closing_in_doubt():

@@ -18,6 +18,7 @@ from daedalus_common.markets import Market
 FORMAT = "daedalus-etl-checkpoint"
 VERSION = 1
 SUFFIX = ".checkpoint"
+WAY_OUT = "free some space, or choose another --state-dir"
 
 _KEPT_BAD = 1000
 """Names of damaged segments kept; more are only counted."""
@@ -105,9 +106,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         temp.replace(path)
         _sync(path.parent)
     except OSError as error:
-        raise EtlError(
-            f"cannot keep the checkpoint {path}: {error.strerror}; free some space, or choose another --state-dir"
-        ) from error
+        raise EtlError(f"cannot keep the checkpoint {path}: {error.strerror}; {WAY_OUT}") from error
 
 
 def _sync(folder: Path) -> None:

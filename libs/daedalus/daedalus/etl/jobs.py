@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from daedalus.etl.checkpoint import SUFFIX, Checkpoint, read_checkpoint, write_checkpoint
-from daedalus.etl.problems import EtlError, UsageError
+from daedalus.etl.checkpoint import SUFFIX, WAY_OUT, Checkpoint, read_checkpoint, write_checkpoint
+from daedalus.etl.problems import EtlError
 from daedalus.etl.targets import Target
 from daedalus.etl.task import Parameters
 from daedalus_common.markets import Market
@@ -52,7 +52,7 @@ class JobFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise UsageError(f"cannot use {self.path} for checkpoints: {error.strerror}; set --state-dir") from error
+            raise EtlError(f"cannot keep checkpoints in {self.path}: {error.strerror}; {WAY_OUT}") from error
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,4 +76,7 @@ class JobFolder:
     def _describe(self) -> None:
         """For people who wonder what a folder is; nothing reads it."""
         text = msgspec.json.format(msgspec.json.encode(self._spec), indent=2)
-        (self.path / _DESCRIPTION).write_bytes(text + b"\n")
+        try:
+            (self.path / _DESCRIPTION).write_bytes(text + b"\n")
+        except OSError as error:
+            raise EtlError(f"cannot keep checkpoints in {self.path}: {error.strerror}; {WAY_OUT}") from error

@@ -1,0 +1,86 @@
+"""Markets are computed at the same time by worker processes, which end with the run."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from support.batch import assert_same_tables, etl, run_all
+from support.etl_runs import BTC, ETH, EtlProcess, history, parts, write_history
+
+WAIT_SECONDS = 20.0
+
+
+@pytest.fixture(autouse=True)
+def without_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAEDALUS__INGESTION__ENABLE_FSYNC", "false")
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lake")
+    write_history(folder, history(BTC, seed=3, days=4, count=2500), history(ETH, seed=4, days=4, count=2500))
+    return folder
+
+
+def command(lake: Path, tmp_path: Path) -> list[str | Path]:
+    places = ["--input", lake, "--output", tmp_path / "out", "--state-dir", tmp_path / "state"]
+    return ["run", "all", *places, "--workers", "2"]
+
+
+def workers_of(process: EtlProcess) -> list[psutil.Process]:
+    """The worker processes that are at work by now."""
+    children = psutil.Process(process.process.pid).children()
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
+def begun(process: EtlProcess, out: Path) -> None:
+    """Waits until parts are being written."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while len(parts(out)) < 3 and time.monotonic() < deadline:
+        assert process.process.poll() is None
+        time.sleep(0.005)
+
+
+def test_two_workers_give_the_rows_of_one(tmp_path: Path, lake: Path) -> None:
+    run_all(lake, tmp_path / "one", tmp_path / "state-of-one")
+    run_all(lake, tmp_path / "out", tmp_path / "state", "--workers", "2")
+    assert_same_tables(tmp_path / "one", tmp_path / "out")
+    assert parts(tmp_path / "one") == parts(tmp_path / "out")
+
+
+def test_both_markets_are_under_way_at_the_same_time(tmp_path: Path, lake: Path) -> None:
+    with EtlProcess(*command(lake, tmp_path)) as process:
+        begun(process, tmp_path / "out")
+        seen = {key.split("symbol=")[1].split("/")[0] for key in parts(tmp_path / "out")}
+        while len(seen) < 2 and process.process.poll() is None:
+            seen |= {key.split("symbol=")[1].split("/")[0] for key in parts(tmp_path / "out")}
+        days = {key for key in parts(tmp_path / "out") if key.startswith("silver/trades/")}
+        process.ended()
+    assert len(days) < 8, "one market was finished before the other began"
+
+
+def test_a_killed_worker_ends_the_run_clearly_and_the_next_goes_on(tmp_path: Path, lake: Path) -> None:
+    run_all(lake, tmp_path / "one", tmp_path / "state-of-one")
+    with EtlProcess(*command(lake, tmp_path)) as process:
+        begun(process, tmp_path / "out")
+        os.kill(workers_of(process)[0].pid, signal.SIGKILL)
+        code, _, errors = process.ended()
+    assert code == 1
+    assert "a worker process ended while it had a task" in errors
+    assert "Traceback" not in errors
+    assert etl(*command(lake, tmp_path)).returncode == 0
+    assert_same_tables(tmp_path / "one", tmp_path / "out")
+
+
+def test_workers_end_with_a_run_that_is_killed(tmp_path: Path, lake: Path) -> None:
+    with EtlProcess(*command(lake, tmp_path)) as process:
+        begun(process, tmp_path / "out")
+        workers = workers_of(process)
+        assert len(workers) == 2
+        os.kill(process.process.pid, signal.SIGKILL)
+        _, alive = psutil.wait_procs(workers, timeout=WAIT_SECONDS)
+    assert alive == []
