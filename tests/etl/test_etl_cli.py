@@ -119,6 +119,9 @@ def test_places_that_cannot_be_are_refused(tmp_path: Path, lake: Path) -> None:
     assert (missing.returncode, "--output missing" in missing.stderr) == (2, True)
     nowhere = etl("run", "all", "--input", tmp_path / "nowhere", "--output", tmp_path / "out")
     assert (nowhere.returncode, "no such file or folder" in nowhere.stderr) == (2, True)
+    (tmp_path / "empty").mkdir()
+    empty = etl("run", "all", "--input", tmp_path / "empty", "--output", tmp_path / "out")
+    assert (empty.returncode, "holds neither bronze/ nor NDJSON files" in empty.stderr) == (2, True)
     deeper = etl("run", "all", "--input", lake / "bronze" / "ccxt", "--output", tmp_path / "out")
     assert deeper.returncode == 2
     assert f"give the folder that holds it, {lake}" in deeper.stderr.replace("\n", " ")
@@ -200,6 +203,8 @@ def test_ndjson_files_are_an_input(tmp_path: Path, recorded: History) -> None:
     )
     assert (report["events"], report["bad_lines"]) == (0, 1)
     assert report["markets"][0]["so_far"]["rows"] == {"silver/trades": 200}
+    watched = etl("watch", "--input", lines, "--output", tmp_path / "o")
+    assert (watched.returncode, "watch reads Bronze" in watched.stderr) == (2, True)
     dated = etl("run", "trades", "--input", lines, "--output", tmp_path / "o", "--date", "2026-02-02")
     assert (dated.returncode, "NDJSON files have none" in dated.stderr.replace("\n", " ")) == (2, True)
 

@@ -130,3 +130,21 @@ def test_a_cluster_that_is_not_there_is_told(tmp_path: Path, lake: Path) -> None
     done = etl("run", "all", *places, "--cluster", "tcp://127.0.0.1:1")
     assert done.returncode == 1
     assert "--cluster tcp://127.0.0.1:1: no scheduler answers there" in done.stderr
+
+
+def test_a_cluster_that_ends_is_told_and_the_run_goes_on_elsewhere(
+    tmp_path: Path, lake: Path, alone: Path, cluster: Cluster
+) -> None:
+    out = tmp_path / "out"
+    places = ("--input", lake, "--output", out, "--state-dir", tmp_path / "state")
+    with EtlProcess("run", "all", *places, "--cluster", cluster.address) as process:
+        while process.process.poll() is None and len(parts(out)) < 20:
+            time.sleep(0.005)
+        for each in (cluster.scheduler, *cluster.workers):
+            each.end()
+        code, _, errors = process.ended()
+    assert code == 1
+    assert "the cluster" in errors
+    assert "run the same command again to go on" in errors.replace("\n", " ")
+    run_all(lake, out, tmp_path / "state")
+    assert_same_tables(alone, out)

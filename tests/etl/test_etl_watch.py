@@ -9,10 +9,11 @@ from threading import Event, Thread
 
 import pytest
 
-from daedalus.etl.executor import Session, Surroundings, TransformExecutor
+from daedalus.etl.executor import TransformExecutor
 from daedalus.etl.filters import FilterSpec
 from daedalus.etl.order import Order
 from daedalus.etl.report import Report
+from daedalus.etl.session import Session, Surroundings
 from daedalus.etl.targets import parse_targets
 from daedalus.etl.watch import watching
 from daedalus_common.config import parse_config
@@ -40,7 +41,7 @@ class Lake:
     def executor(self) -> TransformExecutor:
         around = Surroundings(now=lambda: datetime.now(UTC) + self.later)
         made = TransformExecutor.from_config(CONFIG, input=self.folder, output=self.out, state_dir=self.state)
-        return TransformExecutor(CONFIG, made.input, made.output, self.state, around)
+        return TransformExecutor(made.places, self.state, around)
 
     def grow(self, count: int) -> list[str]:
         """The keys of the segments of so many more events."""

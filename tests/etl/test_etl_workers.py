@@ -26,9 +26,9 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(lake: Path, tmp_path: Path) -> list[str | Path]:
+def command(lake: Path, tmp_path: Path) -> list[str]:
     places = ["--input", lake, "--output", tmp_path / "out", "--state-dir", tmp_path / "state"]
-    return ["run", "all", *places, "--workers", "2"]
+    return ["run", "all", *map(str, places), "--workers", "2"]
 
 
 def workers_of(process: EtlProcess) -> list[psutil.Process]:

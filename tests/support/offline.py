@@ -136,7 +136,7 @@ def assert_silver_and_gold_follow_from_bronze(data_dir: Path, market: str) -> di
     """Fails where a row of any Silver or Gold table is missing, double or different; the rows of each table."""
     expected = expected_rows(data_dir, market)
     stored = stored_tables(data_dir, market)
-    assert stored.keys() == expected.keys()
+    assert sorted(stored) == sorted(expected)
     for name, rows in expected.items():
         _assert_equal(name, stored[name], rows)
     return {name: frame.height for name, frame in stored.items()}

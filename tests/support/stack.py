@@ -9,6 +9,7 @@ with Stack(folder, config) as stack:
 import copy
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import psutil
 import redis
 import yaml
 
+from daedalus_common.config import parse_config
 from support.valkey import ValkeyServer
 
 READY_SECONDS = 30.0
@@ -45,10 +47,9 @@ class Service:
         return self._popen.poll() is None
 
     @property
-    def started(self) -> bool:
-        """Whether it is up and owns a market: told to stop before that, it leaves its streams to the next start."""
-        log = self.log.read_text(errors="replace")
-        return " started " in log and "lease taken" in log
+    def taken(self) -> set[str]:
+        """The markets whose lease it has taken, by their names."""
+        return set(re.findall(r"lease taken.*market=(\S+)", self.log.read_text(errors="replace")))
 
     def first_line(self) -> str:
         """The first line of its standard output."""
@@ -157,10 +158,19 @@ class Stack:
             self.simulator.post("/control/stop")
             self._wait_for_silence()
         for name in ("ingestor", "featurizer", "writer"):
-            for service in [service for service in self._services if service.name == name and service.running]:
-                self.wait_until(lambda service=service: service.started, f"{name} starts")  # type: ignore[misc]
+            running = [service for service in self._services if service.name == name and service.running]
+            if running:
+                self._wait_for_owners(name, running)
+            for service in running:
                 code = service.stop()
                 assert code == 0, f"{name} ended with {code}\n{self.logs()}"
+
+    def _wait_for_owners(self, name: str, running: list[Service]) -> None:
+        """Until every market has one: told to stop before, a service leaves the market's streams to its next start."""
+        markets = {settings.market.name for settings in parse_config(self.config).markets()}
+        self.wait_until(
+            lambda: markets <= set().union(*(service.taken for service in running)), f"{name} owns every market"
+        )
 
     def _wait_for_silence(self) -> None:
         """Until the ingestor has taken in what is on the wire: from then on a market gets a heartbeat a second."""

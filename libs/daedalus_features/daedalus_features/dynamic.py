@@ -71,12 +71,12 @@ def kyle_lambda(rows: RowWindows) -> FloatArray:
     Null with fewer than 10 pairs or when max tfi - min tfi <= 2^-30 · max (buy_volume + sell_volume).
     """
     runs = rows.nested(rows.params.kyle_window)
-    flow, change, volume = rows.columns(runs, "tfi", "mid_change", "volume")
-    pairs, _, _, variance, covariance = runs.moments(np.array((flow, change)))[:, 0]
-    paired = ~np.isnan(change)
-    highest, lowest, largest = runs.highest(np.where(paired, (flow, -flow, volume), -np.inf))[:, 0]
+    flow, change, volume = numbers = rows.columns(runs, "tfi", "mid_change", "volume")
+    extremes = np.where(np.isnan(change), -np.inf, (flow, -flow, volume))
+    highest, lowest, most = runs.highest(extremes)[:, 0]
+    pairs, _, _, variance, covariance = runs.moments(numbers[:2], paired=2)[:, 0]
     slopes: FloatArray = covariance / variance
-    slopes[(pairs < KYLE_PAIRS) | (highest + lowest <= EPSILON * largest)] = np.nan
+    slopes[(pairs < KYLE_PAIRS) | (highest + lowest <= EPSILON * most)] = np.nan
     return slopes
 
 
@@ -118,7 +118,7 @@ def spread_regime(rows: RowWindows) -> FloatArray:
     windows = rows.each("spread", rows.params.regime_window)
     # One window at a time is 1 us for 900 rows, since comparing and counting booleans run at 4 a nanosecond.
     below = [np.count_nonzero(spread < limit) for spread, limit in zip(windows, bracket.tolist(), strict=True)]
-    count = rows.length(rows.params.regime_window)
+    (count,) = rows.length(rows.params.regime_window)
     share = np.array(below) / count
     regime = np.add(share >= 0.25, share >= 0.75, dtype=float)
     regime[count < REGIME_ROWS] = np.nan

@@ -1,6 +1,7 @@
-"""Statistics of many runs of rows at once, each merged from blocks of that run: nothing runs on and drifts."""
+"""Statistics of many runs of rows at once, each merged from blocks of its own rows: nothing runs on and drifts."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -11,79 +12,84 @@ Merge = Callable[[FloatArray, FloatArray], FloatArray]
 
 
 class NestedRuns:
-    """Runs of rows `[start, stop)`: w starts, (w, r), that do not decrease along w, to each of r stops, (r,).
+    """Runs of rows `[start, stop)`, w with each of r stops: `edges` (w + 1, r) are their starts, ascending, and the stop.
 
-    The rows are cut at every start and stop into blocks. The n blocks between a start and the next are merged from
-    aggregates of 1, 2, 4, ... neighbours, one for each bit of n: a run of 900 rows takes 10 steps of arithmetic in
-    place of 900, whatever the lengths of the others. One stop alone, as in a live step, makes w blocks and no step.
+    The rows are cut into blocks at every start and stop, so that n blocks lie between a start and the next. Blocks
+    are merged with their neighbours to 2, 4, 8, ... at once, and the n are as many of these as n has bits: 900 rows
+    take 10 steps, whatever the lengths of the other runs. One stop alone, a live step, makes w blocks and no step.
     """
 
-    def __init__(self, start: IntArray, stop: IntArray) -> None:
-        edges = np.concatenate((start, stop[None]))
+    def __init__(self, edges: IntArray) -> None:
         cuts = np.unique(edges)
-        self.rows = slice(int(cuts[0]), int(cuts[-1]))
+        first, stop = int(cuts[0]), int(cuts[-1])
+        self.rows = slice(first, stop)
         """The rows that the runs are of, whose numbers the methods take."""
-        self._first: IntArray = cuts[:-1] - cuts[0]
-        self._size: IntArray = np.diff(cuts)
+        self._first: IntArray = cuts[:-1] - first
+        self._size: IntArray = cuts[1:] - cuts[:-1]
         place = cuts.searchsorted(edges)
         self._begin: IntArray = place[:-1].ravel()
-        self._count: IntArray = np.diff(place, axis=0).ravel()
-        self._shape = start.shape
-
-    def sums(self, numbers: FloatArray) -> FloatArray:
-        """Sums of numbers, (c, rows), over each run: (c, w, r)."""
-        return self._merged(np.add, np.add.reduceat(numbers, self._first, axis=1), 0.0)
+        self._count: IntArray = (place[1:] - place[:-1]).ravel()
+        self._most = int(np.maximum.reduce(self._count))
+        self._shape = len(edges) - 1, -1
 
     def highest(self, numbers: FloatArray) -> FloatArray:
-        """The greatest of numbers, (c, rows), in each run: (c, w, r), -inf where it is empty."""
-        return self._merged(np.maximum, np.maximum.reduceat(numbers, self._first, axis=1), -np.inf)
+        """The greatest of numbers, (c, rows), in each run: (c, w, r)."""
+        blocks = np.maximum.reduceat(numbers, self._first, axis=1)
+        return _from_each_on(np.maximum, self._merged(blocks, np.maximum, -np.inf))
 
-    def moments(self, numbers: FloatArray) -> FloatArray:
-        """Of numbers, (c, rows), in each run, but for rows with a NaN among them: (1 + 2c, w, r).
+    def moments(self, numbers: FloatArray, paired: int) -> FloatArray:
+        """Of numbers, (c, rows), in each run: (1 + c + paired, w, r).
 
-        The number of rows, the c sums, and the c sums of products of the first number with each, both less their mean.
+        The first `paired` numbers count only in rows where the last of these is no NaN. First the number of such rows,
+        then the sums, then those of products of the first number with each of the paired, both less their means.
         """
-        missing = np.isnan(numbers).any(axis=0)
-        some_missing = missing.any()
+        missing = np.isnan(numbers[paired - 1])
+        some_missing = np.count_nonzero(missing) > 0
         count = self._size
         if some_missing:
-            numbers = np.where(missing, 0.0, numbers)
+            numbers[:paired, missing] = 0.0
             count = count - np.add.reduceat(missing, self._first, dtype=np.int64)
         sums = np.add.reduceat(numbers, self._first, axis=1)
-        centred = numbers - np.repeat(sums / np.maximum(count, 1), self._size, axis=1)
+        centred = numbers[:paired] - np.repeat(sums[:paired] / np.maximum(count, 1), self._size, axis=1)
         if some_missing:
             centred[:, missing] = 0.0
         products = np.add.reduceat(centred[0] * centred, self._first, axis=1)
-        return self._merged(merged_moments, np.concatenate((count[None], sums, products)), 0.0)
+        blocks = np.concatenate((count[None], sums, products))
+        parts = self._merged(blocks, partial(_merged_moments, paired=paired), 0.0)
+        whole = _from_each_on(np.add, parts)
+        if len(parts[0]) > 1:
+            whole[-paired:, :-1] += _from_each_on(np.add, _apart(parts[:, :-1], whole[:, 1:], paired))
+        return whole
 
-    def _merged(self, merge: Merge, blocks: FloatArray, nothing: float) -> FloatArray:
-        """What the runs' blocks, (m, blocks), merge to: (m, w, r)."""
-        found = self._between_starts(merge, blocks, nothing).reshape(-1, *self._shape)
-        reach = 1
-        while reach < len(found[0]):
-            found[:, :-reach] = merge(found[:, :-reach], found[:, reach:])
-            reach *= 2
-        return found
-
-    def _between_starts(self, merge: Merge, blocks: FloatArray, nothing: float) -> FloatArray:
-        """The blocks from each start to the next merged, (m, w * r)."""
-        begin, longest, width = self._begin.copy(), self._count.max(), 1
-        found = np.full((len(blocks), len(begin)), nothing)
-        some = (self._count & width).nonzero()[0]
-        found[:, some] = blocks[:, begin[some]]
-        while 2 * width <= longest:
-            begin[some] += width
+    def _merged(self, blocks: FloatArray, merge: Merge, nothing: float) -> FloatArray:
+        """The blocks, (m, blocks), between each start and the next merged: (m, w, r)."""
+        count, begin, width = self._count, self._begin, 1
+        merged = np.where(count & width, blocks[:, begin], nothing)
+        for _ in range(1, self._most.bit_length()):
+            begin = begin + (count & width)
             blocks = merge(blocks[:, :-width], blocks[:, width:])
             width *= 2
-            some = (self._count & width).nonzero()[0]
-            found[:, some] = merge(found[:, some], blocks[:, begin[some]])
-        return found
+            some = (count & width).nonzero()[0]
+            merged[:, some] = merge(merged[:, some], blocks[:, begin[some]])
+        return merged.reshape(len(merged), *self._shape)
 
 
-def merged_moments(one: FloatArray, other: FloatArray) -> FloatArray:
-    """The moments of two sets of rows taken together (Chan, Golub & LeVeque 1979); either may be empty."""
+def _from_each_on(reduce: np.ufunc, parts: FloatArray) -> FloatArray:
+    """Each of the parts, (m, w, r), reduced with those after it."""
+    if len(parts[0]) == 1:
+        return parts
+    reduced: FloatArray = reduce.accumulate(parts[:, ::-1], axis=1)[:, ::-1]
+    return reduced
+
+
+def _merged_moments(one: FloatArray, other: FloatArray, paired: int) -> FloatArray:
     both = one + other
-    products = 1 + len(one) // 2
-    apart = one[0] * other[1:products] - other[0] * one[1:products]
-    both[products:] += apart[0] * apart / np.maximum(one[0] * other[0] * both[0], 1.0)
+    both[-paired:] += _apart(one, other, paired)
     return both
+
+
+def _apart(one: FloatArray, other: FloatArray, paired: int) -> FloatArray:
+    """What the products of two sets of rows, either maybe empty, gain when merged (Chan, Golub & LeVeque 1979)."""
+    count, others = one[0], other[0]
+    apart = count * other[1 : 1 + paired] - others * one[1 : 1 + paired]
+    return apart[0] * apart / np.maximum(count * others * (count + others), 1.0)

@@ -27,31 +27,33 @@ class RowWindows:
         self._rows = rows
         lengths = (*params.rolling_windows, params.kyle_window, params.regime_window)
         self._place = {seconds: place for place, seconds in enumerate(lengths)}
-        edges = rows.timestamp[len(rows) - new :] - np.array(lengths)[:, None] * NANOSECONDS
-        self._starts: IntArray = rows.timestamp.searchsorted(edges, side="right")
-        self._stop: IntArray = np.arange(len(rows) - new + 1, len(rows) + 1)
+        began = rows.timestamp[len(rows) - new :] - np.array(lengths)[:, None] * NANOSECONDS
+        self._edges: IntArray = np.empty((len(lengths) + 1, new), np.int64)
+        self._edges[:-1] = rows.timestamp.searchsorted(began, side="right")
+        self._edges[-1] = np.arange(len(rows) - new + 1, len(rows) + 1)
+        """The first row of each window, and in the end the row after the last one of all: (windows + 1, r)."""
 
     def current(self, column: str) -> FloatArray:
         """A column of the new rows, (r,)."""
         return self._column(column)[len(self._rows) - self.new :]
 
-    def length(self, seconds: int) -> IntArray:
-        """Number of rows in each window, (r,), at least 1."""
-        length: IntArray = self._stop - self._starts[self._place[seconds]]
+    def length(self, *seconds: int) -> IntArray:
+        """Number of rows, at least 1, in the windows of each of these lengths: (lengths, r)."""
+        length: IntArray = self._edges[-1] - self._edges[[self._place[each] for each in seconds]]
         return length
 
     def each(self, column: str, seconds: int) -> Iterator[FloatArray]:
         """The column over one window after the other, (its length,) each."""
         numbers = self._column(column)
-        bounds = zip(self._starts[self._place[seconds]].tolist(), self._stop.tolist(), strict=True)
-        return (numbers[start:stop] for start, stop in bounds)
+        starts, stops = self._edges[self._place[seconds]], self._edges[-1]
+        return (numbers[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True))
 
     def nested(self, *seconds: int) -> NestedRuns:
-        """The windows of these lengths, the longest first."""
-        return NestedRuns(self._starts[[self._place[each] for each in seconds]], self._stop)
+        """The windows of each of these lengths, the longest first."""
+        return NestedRuns(self._edges[[*(self._place[each] for each in seconds), -1]])
 
     def columns(self, runs: NestedRuns, *columns: str) -> FloatArray:
-        """Columns of the rows that the runs are of: (columns, rows)."""
+        """A copy of columns of the rows that the runs are of: (columns, rows)."""
         return self._rows.columns[[WINDOW_COLUMNS.index(column) for column in columns], runs.rows]
 
     @cached_property
@@ -74,12 +76,8 @@ class Rolling:
         wanted = windows.params.rolling_windows
         nested = sorted(wanted, reverse=True)
         runs = windows.nested(*nested)
+        moments = runs.moments(windows.columns(runs, "log_return", "relative_spread", "ofi"), paired=1)
         order = [nested.index(seconds) for seconds in wanted]
-        sums = runs.sums(windows.columns(runs, "relative_spread", "ofi"))[:, order]
-        moments = runs.moments(windows.columns(runs, "log_return"))[:, order]
-        self.rows: IntArray = np.array([windows.length(seconds) for seconds in wanted])
-        self.relative_spread: FloatArray = sums[0]
-        self.ofi: FloatArray = sums[1]
-        self.returns: FloatArray = moments[0]
-        self.mean: FloatArray = moments[1] / moments[0]
-        self.squares: FloatArray = moments[2]
+        self.returns, total, self.relative_spread, self.ofi, self.squares = moments[:, order]
+        self.mean: FloatArray = total / self.returns
+        self.rows = windows.length(*wanted)

@@ -5,7 +5,7 @@ import json
 from rich.console import Console
 from rich.table import Table
 
-from daedalus.etl.executor import PlannedMarket
+from daedalus.etl.session import PlannedMarket
 
 _MEGABYTE = 1e6
 

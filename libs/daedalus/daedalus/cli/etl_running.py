@@ -106,12 +106,14 @@ def run_watching(wishes: Wishes, manner: Manner, env: Mapping[str, str], poll_se
 
     def work(stop: Stop, errors: Console) -> int:
         executor, order = _prepared(wishes, env)
+        if executor.places.input.store is None:
+            raise UsageError("watch reads Bronze; NDJSON files are for `daedalus etl run`")
 
         def tell(text: str) -> None:
             errors.print(text, highlight=False, markup=False, soft_wrap=True)
 
         with executor.open(order) as session:
-            tell(f"watching {executor.input.text} every {poll_seconds:g} s; Ctrl-C stops")
+            tell(f"watching {executor.places.input.text} every {poll_seconds:g} s; Ctrl-C stops")
             for report in watching(session, poll_seconds, stop, tell):
                 if manner.as_json:
                     print(json.dumps(to_json(report)), flush=True)

@@ -1,7 +1,8 @@
 """Tasks on a Dask cluster: those of different markets at the same time, each market's in order, its state handed on."""
 
+import logging
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
 
 from daedalus.etl.computing import carry_out
@@ -11,6 +12,7 @@ from daedalus.etl.workers import Workers
 
 _CONNECT_SECONDS = "10s"
 _WORKERS_SECONDS = 30.0
+_LOST = "the cluster has ended, or too many of its workers have"
 
 
 @contextmanager
@@ -24,6 +26,8 @@ def cluster_workers(address: str) -> Iterator[Workers]:
         from distributed import Client, KilledWorker
     except ImportError:
         raise UsageError("--cluster needs Dask: install the extra with pip install 'daedalus[cluster]'") from None
+    # What its own log says with tracebacks reaches the user as one line of ours.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
@@ -39,4 +43,4 @@ def cluster_workers(address: str) -> Iterator[Workers]:
         def submit(bench: Bench, task: Task, state: StoredState | None, counters: dict[str, int]) -> "Future[TaskDone]":
             return executor.submit(carry_out, bench, task, state, counters)
 
-        yield Workers(submit, max(1, threads), (KilledWorker,), "workers of the cluster ended one after the other")
+        yield Workers(submit, max(1, threads), (KilledWorker, CancelledError), _LOST)

@@ -22,6 +22,15 @@ _EVERYTHING = FilterSpec()
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Where a run reads and writes, and the configuration that says everything else."""
+
+    config: Config
+    input: Input
+    output: StoreSettings
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """The targets of a run, the part of the history, and how to go about it."""
 
@@ -41,8 +50,9 @@ class Order:
         return Wanted(self.filters, self.limit, self.parameters, whole_days=self.replace)
 
 
-def check_order(order: Order, config: Config, input_: Input) -> None:
+def check_order(order: Order, places: Places) -> None:
     """Raises UsageError for what cannot be."""
+    config, input_ = places.config, places.input
     if not order.targets:
         raise UsageError("no targets")
     check_channels(order.targets, config.etl.channels.enabled)
@@ -61,28 +71,28 @@ def check_order(order: Order, config: Config, input_: Input) -> None:
         )
 
 
-def job_of(order: Order, config: Config, input_: Input, output: StoreSettings) -> JobSpec:
+def job_of(order: Order, places: Places) -> JobSpec:
     """The job that the order is a part of."""
-    decides = order.parameters == "config" or input_.store is None
+    decides = order.parameters == "config" or places.input.store is None
     return JobSpec(
-        input=input_.text,
-        output=location(output),
+        input=places.input.text,
+        output=location(places.output),
         targets=order.targets,
         parameters=order.parameters,
         begin=order.filters.begin,
-        feature_parameters=_hash(config) if decides else "",
+        feature_parameters=_hash(places.config) if decides else "",
     )
 
 
-def bench_of(order: Order, config: Config, input_: Input, output: StoreSettings) -> Bench:
+def bench_of(order: Order, places: Places) -> Bench:
     """What its tasks need. Users' transforms must be loaded."""
     params = FeatureConfig()
     channels = channels_of(order.targets, params)
     return Bench(
-        source=input_.store,
-        output=output,
-        codec=config.etl.compression,
-        level=config.etl.effective_compression_level,
+        source=places.input.store,
+        output=places.output,
+        codec=places.config.etl.compression,
+        level=places.config.etl.effective_compression_level,
         tables=tables_of(order.targets, params),
         channels=tuple(channel.value for channel in channels),
         payloads=payloads_of(channels, params),

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from threading import Event
 
-from daedalus.etl.executor import Session
 from daedalus.etl.report import Report
+from daedalus.etl.session import Session
 from daedalus_common.stores import StoreError
 
 Tell = Callable[[str], None]
