@@ -1,7 +1,7 @@
 """Windows over rows, each computed from its own rows: nothing runs on from one row to the next and drifts."""
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -25,11 +25,10 @@ class RowWindows:
         self.params = params
         self.new = new
         self._rows = rows
-        lengths = (*params.rolling_windows, params.kyle_window, params.regime_window)
-        self._place = {seconds: place for place, seconds in enumerate(lengths)}
-        began = rows.timestamp[len(rows) - new :] - np.array(lengths)[:, None] * NANOSECONDS
-        self._edges: IntArray = np.empty((len(lengths) + 1, new), np.int64)
-        self._edges[:-1] = rows.timestamp.searchsorted(began, side="right")
+        self._lengths = (*params.rolling_windows, params.kyle_window, params.regime_window)
+        before = rows.timestamp[len(rows) - new :] - _nanoseconds(self._lengths)
+        self._edges: IntArray = np.empty((len(before) + 1, new), np.int64)
+        self._edges[:-1] = rows.timestamp.searchsorted(before, side="right")
         self._edges[-1] = np.arange(len(rows) - new + 1, len(rows) + 1)
         """The first row of each window, and in the end the row after the last one of all: (windows + 1, r)."""
 
@@ -39,22 +38,22 @@ class RowWindows:
 
     def length(self, *seconds: int) -> IntArray:
         """Number of rows, at least 1, in the windows of each of these lengths: (lengths, r)."""
-        length: IntArray = self._edges[-1] - self._edges[[self._place[each] for each in seconds]]
+        length: IntArray = self._edges[-1] - self._edges.take([*map(self._lengths.index, seconds)], axis=0)
         return length
 
     def each(self, column: str, seconds: int) -> Iterator[FloatArray]:
         """The column over one window after the other, (its length,) each."""
         numbers = self._column(column)
-        starts, stops = self._edges[self._place[seconds]], self._edges[-1]
+        starts, stops = self._edges[self._lengths.index(seconds)], self._edges[-1]
         return (numbers[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True))
 
     def nested(self, *seconds: int) -> NestedRuns:
         """The windows of each of these lengths, the longest first."""
-        return NestedRuns(self._edges[[*(self._place[each] for each in seconds), -1]])
+        return NestedRuns(self._edges.take([*map(self._lengths.index, seconds), -1], axis=0))
 
     def columns(self, runs: NestedRuns, *columns: str) -> FloatArray:
         """A copy of columns of the rows that the runs are of: (columns, rows)."""
-        return self._rows.columns[[WINDOW_COLUMNS.index(column) for column in columns], runs.rows]
+        return self._rows.columns[:, runs.rows].take([*map(WINDOW_COLUMNS.index, columns)], axis=0)
 
     @cached_property
     def rolling(self) -> "Rolling":
@@ -63,6 +62,11 @@ class RowWindows:
 
     def _column(self, column: str) -> FloatArray:
         return self._rows.columns[WINDOW_COLUMNS.index(column)]
+
+
+@lru_cache
+def _nanoseconds(seconds: tuple[int, ...]) -> IntArray:
+    return np.array(seconds)[:, None] * NANOSECONDS
 
 
 class Rolling:
@@ -78,6 +82,6 @@ class Rolling:
         runs = windows.nested(*nested)
         moments = runs.moments(windows.columns(runs, "log_return", "relative_spread", "ofi"), paired=1)
         order = [nested.index(seconds) for seconds in wanted]
-        self.returns, total, self.relative_spread, self.ofi, self.squares = moments[:, order]
+        self.returns, total, self.relative_spread, self.ofi, self.squares = moments.take(order, axis=1)
         self.mean: FloatArray = total / self.returns
         self.rows = windows.length(*wanted)
