@@ -16,7 +16,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check lint types layers docs test-fast bench format lock clean
+.PHONY: help venv demo test check static lint types layers docs test-fast bench format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +33,9 @@ demo: $(STAMP) ## simulated exchange to Parquet for DURATION (60s) into DATA_DIR
 test: $(STAMP) ## run every test (PYTEST_ARGS is passed on)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: lint types layers docs test-fast ## everything that must pass before a change lands, but the end-to-end tests
+check: static test-fast ## everything that must pass before a change lands, but the end-to-end tests
+
+static: lint types layers docs ## the checks that run no test
 
 lint: $(STAMP) ## formatting and lint rules
 	$(BIN)/ruff format --check --diff .

@@ -14,6 +14,8 @@ import pytest
 from support.batch import assert_same_tables, etl, run_all
 from support.etl_runs import BTC, ETH, EtlProcess, History, history, parts, write_history
 
+pytestmark = pytest.mark.e2e
+
 pytest.importorskip("distributed", reason="needs the extra daedalus[cluster]")
 
 WAIT_SECONDS = 60.0

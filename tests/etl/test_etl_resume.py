@@ -14,6 +14,8 @@ from daedalus.etl.task import Task
 from support.batch import assert_same_tables, etl, run_all
 from support.etl_runs import BTC, ETH, EtlProcess, History, assert_holds, history, parts, write_history
 
+pytestmark = pytest.mark.e2e
+
 DAYS = 4
 
 

@@ -11,6 +11,8 @@ import pytest
 from support.batch import assert_same_tables, etl, run_all
 from support.etl_runs import BTC, ETH, EtlProcess, history, parts, write_history
 
+pytestmark = pytest.mark.e2e
+
 WAIT_SECONDS = 20.0
 
 

@@ -26,6 +26,7 @@ from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissi
 from structlog.stdlib import BoundLogger
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
+from daedalus_common.broker.server_check import Askable, Level, check_server
 from daedalus_common.config import Config, ConfigError, load_config
 from daedalus_common.config.model import LogLevel
 from daedalus_common.telemetry import Health, TelemetryError, TelemetryServer, configure_logging, mask_url
@@ -56,7 +57,7 @@ class ServiceContext:
 ServiceMain = Callable[[ServiceContext], Awaitable[None]]
 
 
-class Pingable(Protocol):
+class Pingable(Askable, Protocol):
     """Any asyncio Redis client."""
 
     def ping(self) -> Any: ...
@@ -96,10 +97,10 @@ def run_service(
 
 
 async def wait_for_redis(client: Pingable, stop: asyncio.Event, health: Health, log: BoundLogger) -> bool:
-    """Waits until Redis answers; False if `stop` came first.
+    """Waits until Redis answers, and looks at its settings; False if `stop` came first.
 
     Each failed attempt is logged, with delays that grow from 0.5 s to 10 s; meanwhile /readyz names the check `redis`.
-    Raises StartupError when Redis answers that it does not let us in.
+    Raises StartupError when Redis answers that it does not let us in, or when with its settings data would be lost.
     """
     health.mark_unready("redis", "not connected yet")
     answer = asyncio.ensure_future(_ping_until_answered(client, health, log))
@@ -166,6 +167,7 @@ async def _ping_until_answered(client: Pingable, health: Health, log: BoundLogge
         before_sleep=report,
     )
     await attempts(_ping, client)
+    await attempts(_check_settings, client, log)
     health.mark_ready("redis")
     return True
 
@@ -176,6 +178,15 @@ async def _ping(client: Pingable) -> None:
             await client.ping()
     except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
         raise StartupError(f"Redis does not let us in ({error}); see redis.username and redis.password") from error
+
+
+async def _check_settings(client: Pingable, log: BoundLogger) -> None:
+    found = await check_server(client)
+    if errors := [finding.text for finding in found if finding.level is Level.ERROR]:
+        raise StartupError("Redis must be set up otherwise: " + "; ".join(errors))
+    for finding in found:
+        tell = log.warning if finding.level is Level.WARNING else log.info
+        tell("the server's settings", setting=finding.setting, finding=finding.text)
 
 
 def _parser(

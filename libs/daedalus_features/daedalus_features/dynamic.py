@@ -116,10 +116,10 @@ def spread_regime(rows: RowWindows) -> FloatArray:
     """
     bracket = REGIME_BRACKET * rows.current("spread")
     windows = rows.each("spread", rows.params.regime_window)
-    # One window at a time is 1 us for 900 rows, since comparing and counting booleans run at 4 a nanosecond.
+    # One window at a time: with 900 rows that is 1.4 us, half of what copying many windows to compare at once takes.
     below = [np.count_nonzero(spread < limit) for spread, limit in zip(windows, bracket.tolist(), strict=True)]
     (count,) = rows.length(rows.params.regime_window)
     share = np.array(below) / count
-    regime = np.add(share >= 0.25, share >= 0.75, dtype=float)
+    regime: FloatArray = np.add(share >= 0.25, share >= 0.75, dtype=float)
     regime[count < REGIME_ROWS] = np.nan
     return regime

@@ -6,12 +6,9 @@ import numpy as np
 
 from daedalus_features.arrays import FloatArray, IntArray
 
-_AT_ONCE = 128
-"""Stops whose runs are put together at once: by default 6 x 50 x 128 numbers, 300 KB, which stay in a core's cache."""
-
 
 class NestedRuns:
-    """Runs of rows `[start, stop)`, w with each of r stops: `edges` (w + 1, r) are their starts, ascending, and the stop.
+    """Runs of rows `[start, stop)`, w to each of r stops: `edges` (w + 1, r) are their starts, ascending, and the stop.
 
     The rows are cut into blocks at every start and stop, and blocks are merged with their neighbours to 2, 4, 8, ...
     The n blocks between a start and the next are then as many parts as n has bits: 10 in place of 900 rows, whatever
@@ -28,7 +25,7 @@ class NestedRuns:
         self._size: IntArray = cuts[1:] - cuts[:-1]
         self._begin: IntArray = place[:-1]
         self._count: IntArray = place[1:] - self._begin
-        self._bits = int(self._count.max()).bit_length()
+        self._bits = int(np.maximum.reduce(self._count, axis=None)).bit_length()
 
     def highest(self, numbers: FloatArray) -> FloatArray:
         """The greatest of numbers, (c, rows), in each run: (c, w, r)."""
@@ -55,27 +52,17 @@ class NestedRuns:
 
     def _of_runs(self, blocks: FloatArray, statistics: "_Statistics") -> FloatArray:
         """The statistics of each run, (m, w, r), from those of each block, (m, blocks)."""
-        merged = [blocks]
-        for bit in range(self._bits - 1):
-            blocks = statistics.merged(blocks[:, : -(1 << bit)], blocks[:, 1 << bit :])
-            merged.append(blocks)
-        stops = self._begin.shape[1]
-        if stops <= _AT_ONCE:
-            return self._put_together(merged, slice(None), statistics)
-        found = np.empty((len(blocks), *self._begin.shape))
-        for begin in range(0, stops, _AT_ONCE):
-            some = slice(begin, begin + _AT_ONCE)
-            found[:, :, some] = self._put_together(merged, some, statistics)
-        return found
-
-    def _put_together(self, merged: list[FloatArray], some: slice, statistics: "_Statistics") -> FloatArray:
-        begin, count = self._begin[:, some], self._count[:, some]
-        parts = np.empty((len(merged[0]), len(merged), *begin.shape))
-        for bit, blocks in enumerate(merged):
-            taken = count & (1 << bit)
+        begin, taken = self._begin, self._count & 1
+        parts = np.empty((len(blocks), self._bits, *begin.shape))
+        for bit in range(self._bits):
+            if bit:
+                half = 1 << (bit - 1)
+                blocks = statistics.merged(blocks[:, :-half], blocks[:, half:])
+                begin = begin + taken
+                taken = self._count & (1 << bit)
+            # A run without this part may begin past the last of them: what is taken for it is thrown away.
             parts[:, bit] = np.where(taken, blocks.take(begin, axis=1, mode="clip"), statistics.nothing)
-            begin = begin + taken
-        left = len(merged)
+        left = self._bits
         while left > 1:
             kept = (left + 1) // 2
             parts[:, : left - kept] = statistics.merged(parts[:, : left - kept], parts[:, kept:left])
@@ -110,24 +97,30 @@ class _Moments:
 
     def merged(self, one: FloatArray, other: FloatArray) -> FloatArray:
         both = one + other
-        both[-self._paired :] += self._apart(one, other)
+        both[-self._paired :] += self._apart(one, other, both[0])
         return both
 
     def from_each_on(self, parts: FloatArray) -> FloatArray:
         whole = _accumulated(np.add, parts)
         if len(parts[0]) > 1:
-            whole[-self._paired :, :-1] += _accumulated(np.add, self._apart(parts[:, :-1], whole[:, 1:]))
+            apart = self._apart(parts[:, :-1], whole[:, 1:], whole[0, :-1])
+            whole[-self._paired :, :-1] += _accumulated(np.add, apart)
         return whole
 
-    def _apart(self, one: FloatArray, other: FloatArray) -> FloatArray:
-        """What the products of two sets of rows, either maybe empty, gain when merged (Chan, Golub & LeVeque 1979)."""
-        count, others = one[0], other[0]
+    def _apart(self, one: FloatArray, other: FloatArray, count: FloatArray) -> FloatArray:
+        """What the products of two sets of rows gain when merged to `count` (Chan, Golub & LeVeque 1979).
+
+        Either may be empty, and then they gain 0.
+        """
         sums = slice(1, 1 + self._paired)
-        apart = count * other[sums] - others * one[sums]
-        return apart[0] * apart / np.maximum(count * others * (count + others), 1.0)
+        apart = one[0] * other[sums] - other[0] * one[sums]
+        gain: FloatArray = apart[0] * apart / np.maximum(one[0] * other[0] * count, 1.0)
+        return gain
 
 
 def _accumulated(reduce: np.ufunc, parts: FloatArray) -> FloatArray:
     """Each of the parts, (m, p, r), reduced with all after it."""
+    if len(parts[0]) == 1:
+        return parts
     accumulated: FloatArray = reduce.accumulate(parts[:, ::-1], axis=1)[:, ::-1]
     return accumulated

@@ -61,7 +61,8 @@ class RowWindows:
         return Rolling(self)
 
     def _column(self, column: str) -> FloatArray:
-        return self._rows.columns[WINDOW_COLUMNS.index(column)]
+        numbers: FloatArray = self._rows.columns[WINDOW_COLUMNS.index(column)]
+        return numbers
 
 
 @lru_cache
@@ -82,6 +83,10 @@ class Rolling:
         runs = windows.nested(*nested)
         moments = runs.moments(windows.columns(runs, "log_return", "relative_spread", "ofi"), paired=1)
         order = [nested.index(seconds) for seconds in wanted]
-        self.returns, total, self.relative_spread, self.ofi, self.squares = moments.take(order, axis=1)
-        self.mean: FloatArray = total / self.returns
+        every = moments.take(order, axis=1)
         self.rows = windows.length(*wanted)
+        self.returns: FloatArray = every[0]
+        self.mean: FloatArray = every[1] / every[0]
+        self.relative_spread: FloatArray = every[2]
+        self.ofi: FloatArray = every[3]
+        self.squares: FloatArray = every[4]

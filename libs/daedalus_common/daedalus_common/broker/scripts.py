@@ -10,7 +10,8 @@ from redis.exceptions import ResponseError
 from daedalus_common.broker.errors import refusal
 
 ScriptName = Literal[
-    "open_market", "publish", "genesis", "step", "plan", "advance", "take_lease", "give_lease", "see_lease", "replicas"
+    "open_market", "publish", "genesis", "step", "plan", "advance", "take_lease", "give_lease", "see_lease", "replicas",
+    "remove_group", "retry_letter",
 ]
 Argument = bytes | str | int
 

@@ -1,0 +1,198 @@
+"""Is the server set up so that nothing is lost? Its settings, as findings that name the fix.
+
+INFO, CONFIG GET -> findings (pure) -> logged; an error keeps a service from starting
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+import msgspec
+from redis.exceptions import NoPermissionError, ResponseError
+
+OLDEST_REDIS: Final = (7, 0)
+OLDEST_VALKEY: Final = (8, 0)
+MOST_OF_MEMORY: Final = 0.75
+"""Of the machine's memory. While the append-only file is rewritten, pages that change exist twice."""
+
+CONFIG_SETTINGS: Final = ("maxmemory-policy", "maxmemory", "appendonly", "appendfsync")
+
+_MIB: Final = 2**20
+
+
+class Level(StrEnum):
+    """How bad a finding is: an error keeps the services from starting."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What is wrong with one setting, and how to put it right."""
+
+    level: Level
+    setting: str
+    text: str
+
+
+class Askable(Protocol):
+    """Any asyncio Redis client."""
+
+    def info(self) -> Any: ...
+
+    def config_get(self, *patterns: str) -> Any: ...
+
+
+async def check_server(client: Askable) -> tuple[Finding, ...]:
+    """Looks at the server's settings, errors first. What its access rules hide is a finding too.
+
+    Raises redis' errors of connections and time.
+    """
+    try:
+        info: Mapping[str, Any] = await client.info()
+    except ResponseError as error:
+        if not _is_forbidden(error):
+            raise
+        info = {}
+    try:
+        config: Mapping[str, str] | None = _texts(await client.config_get(*CONFIG_SETTINGS))
+    except ResponseError as error:
+        if not _is_forbidden(error):
+            raise
+        config = None
+    return findings(info, config)
+
+
+def findings(info: Mapping[str, Any], config: Mapping[str, str] | None) -> tuple[Finding, ...]:
+    """Of the fields of INFO (empty: forbidden) and the settings of CONFIG GET (None: forbidden), errors first."""
+    config_seen = config or {}
+    found = [
+        _version(info),
+        _policy(_setting(config_seen, "maxmemory-policy") or _setting(info, "maxmemory_policy")),
+        _append_only(info, _setting(config_seen, "appendonly")),
+        _fsync(_setting(config_seen, "appendfsync")),
+        _memory(info, _whole(_setting(config_seen, "maxmemory") or _setting(info, "maxmemory"))),
+        _cluster(info),
+        _hidden(info, config),
+    ]
+    order = list(Level)
+    return tuple(sorted((each for each in found if each), key=lambda each: order.index(each.level)))
+
+
+def _version(info: Mapping[str, Any]) -> Finding | None:
+    # Valkey says redis_version 7.2.4 whatever its own is.
+    valkey = _setting(info, "valkey_version")
+    text = valkey or _setting(info, "redis_version")
+    if text is None:
+        return None
+    name, setting, oldest = (
+        ("Valkey", "valkey_version", OLDEST_VALKEY) if valkey else ("Redis", "redis_version", OLDEST_REDIS)
+    )
+    if _numbers(text) >= oldest:
+        return None
+    return Finding(
+        Level.ERROR, setting, f"{name} {text} is too old: install Redis {_dots(OLDEST_REDIS)} or newer, or Valkey "
+        f"{_dots(OLDEST_VALKEY)} or newer",
+    )  # fmt: skip
+
+
+def _policy(policy: str | None) -> Finding | None:
+    if policy is None or policy == "noeviction":
+        return None
+    return Finding(
+        Level.ERROR, "maxmemory-policy", f"maxmemory-policy is {policy}: a full server would delete streams and "
+        "leases; run CONFIG SET maxmemory-policy noeviction and write `maxmemory-policy noeviction` to its "
+        "configuration (a managed server: to its parameter group)",
+    )  # fmt: skip
+
+
+def _append_only(info: Mapping[str, Any], config: str | None) -> Finding | None:
+    on = config == "yes" if config is not None else info.get("aof_enabled")
+    if on is None or on:
+        return None
+    return Finding(
+        Level.WARNING, "appendonly", "appendonly is no: what is not in Parquet yet is lost when the server restarts; "
+        "run CONFIG SET appendonly yes and write `appendonly yes` to its configuration",
+    )  # fmt: skip
+
+
+def _fsync(fsync: str | None) -> Finding | None:
+    if fsync != "no":
+        return None
+    return Finding(
+        Level.WARNING, "appendfsync", "appendfsync is no: a power failure may lose half a minute; run CONFIG SET "
+        "appendfsync everysec and write `appendfsync everysec` to its configuration",
+    )  # fmt: skip
+
+
+def _memory(info: Mapping[str, Any], limit_bytes: int | None) -> Finding | None:
+    machine_bytes = _whole(_setting(info, "total_system_memory"))
+    if limit_bytes is None:
+        return None
+    if limit_bytes == 0:
+        amount = f"{int(machine_bytes * MOST_OF_MEMORY) // _MIB}mb" if machine_bytes else "SIZE"
+        return Finding(
+            Level.WARNING, "maxmemory", "maxmemory is 0, no limit: if the streams are not read for long, the system "
+            f"kills the server; run CONFIG SET maxmemory {amount} or less and write it to its configuration",
+        )  # fmt: skip
+    if machine_bytes and limit_bytes > machine_bytes * MOST_OF_MEMORY:
+        return Finding(
+            Level.WARNING, "maxmemory", f"maxmemory is {limit_bytes // _MIB} MiB of the machine's "
+            f"{machine_bytes // _MIB} MiB: rewriting the append-only file takes memory too; run CONFIG SET maxmemory "
+            f"{int(machine_bytes * MOST_OF_MEMORY) // _MIB}mb or less and write it to its configuration",
+        )  # fmt: skip
+    return None
+
+
+def _cluster(info: Mapping[str, Any]) -> Finding | None:
+    if not _whole(_setting(info, "cluster_enabled")):
+        return None
+    return Finding(
+        Level.INFO, "cluster_enabled", "the server is a node of a cluster; only this node's settings were checked, "
+        "give every node the same",
+    )  # fmt: skip
+
+
+def _hidden(info: Mapping[str, Any], config: Mapping[str, str] | None) -> Finding | None:
+    if config is not None and info:
+        return None
+    if info:
+        return Finding(
+            Level.INFO, "appendfsync", "appendfsync was not checked, as CONFIG is forbidden here: make sure that it "
+            "is everysec or always",
+        )  # fmt: skip
+    unseen = "the version" if config is not None else f"the version, {', '.join(CONFIG_SETTINGS)}"
+    return Finding(
+        Level.WARNING, "INFO", f"INFO is forbidden to this user, so not all was checked: {unseen}; permit it with "
+        "ACL SETUSER <name> +info +config|get",
+    )  # fmt: skip
+
+
+def _is_forbidden(error: ResponseError) -> bool:
+    """By access rules, or as managed servers do it: by a command renamed away."""
+    return isinstance(error, NoPermissionError) or "unknown command" in str(error).lower()
+
+
+def _texts(config: Mapping[Any, Any]) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in config.items()}
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _setting(settings: Mapping[str, Any], name: str) -> str | None:
+    return None if settings.get(name) is None else _text(settings[name])
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdigit() else None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+
+
+def _dots(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
