@@ -105,3 +105,18 @@ def test_windows_that_hold_the_same_rows_have_equal_statistics():
     for statistic in range(4):
         every = values[4 * statistic : 4 * statistic + 4, alone]
         np.testing.assert_array_equal(every[[0, 1, 3]], np.array([every[0]] * 3))
+
+
+@pytest.mark.parametrize("flow", [3.0, -3.0])
+def test_a_flow_that_varies_by_rounding_alone_has_no_slope(flow):
+    rows = history(300, (1, 1, 2), 0.1)
+    rows.columns[WINDOW_COLUMNS.index("tfi")] = flow + 1e-10 * np.random.default_rng(1).random(300)
+    rows.columns[WINDOW_COLUMNS.index("volume")] = 3.0
+    assert np.isnan(found(rows, 300)[-2]).all()
+
+
+def test_many_rows_at_once_are_put_together_in_portions():
+    rows = history(5000, (1, 1, 1, 3), 0.05)
+    at_once = found(rows, 5000)
+    for new in (100, 2000):
+        np.testing.assert_allclose(found(rows, new), at_once[:, -new:], rtol=1e-9, atol=1e-13)

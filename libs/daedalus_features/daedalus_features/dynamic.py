@@ -116,7 +116,7 @@ def spread_regime(rows: RowWindows) -> FloatArray:
     """
     bracket = REGIME_BRACKET * rows.current("spread")
     windows = rows.each("spread", rows.params.regime_window)
-    # One window at a time: with 900 rows that is 1.4 us, half of what copying many windows to compare at once takes.
+    # One window at a time, which copies none: with 900 rows that is 1.4 us a window.
     below = [np.count_nonzero(spread < limit) for spread, limit in zip(windows, bracket.tolist(), strict=True)]
     (count,) = rows.length(rows.params.regime_window)
     share = np.array(below) / count

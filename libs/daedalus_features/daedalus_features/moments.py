@@ -6,6 +6,9 @@ import numpy as np
 
 from daedalus_features.arrays import FloatArray, IntArray
 
+_AT_ONCE = 2048
+"""Stops whose runs are put together at once, which takes 5 MB by default, and not 40 MB for 16,384 of them."""
+
 
 class NestedRuns:
     """Runs of rows `[start, stop)`, w to each of r stops: `edges` (w + 1, r) are their starts, ascending, and the stop.
@@ -52,17 +55,24 @@ class NestedRuns:
 
     def _of_runs(self, blocks: FloatArray, statistics: "_Statistics") -> FloatArray:
         """The statistics of each run, (m, w, r), from those of each block, (m, blocks)."""
-        begin, taken = self._begin, self._count & 1
-        parts = np.empty((len(blocks), self._bits, *begin.shape))
-        for bit in range(self._bits):
-            if bit:
-                half = 1 << (bit - 1)
-                blocks = statistics.merged(blocks[:, :-half], blocks[:, half:])
-                begin = begin + taken
-                taken = self._count & (1 << bit)
+        merged = [blocks]
+        for bit in range(self._bits - 1):
+            half = 1 << bit
+            merged.append(statistics.merged(merged[bit][:, :-half], merged[bit][:, half:]))
+        stops = self._begin.shape[1]
+        each = [self._put_together(merged, slice(at, at + _AT_ONCE), statistics) for at in range(0, stops, _AT_ONCE)]
+        return each[0] if len(each) == 1 else np.concatenate(each, axis=2)
+
+    def _put_together(self, merged: list[FloatArray], some: slice, statistics: "_Statistics") -> FloatArray:
+        """The statistics of the runs to some of the stops, of blocks merged to 1, 2, 4, ..."""
+        begin, count = self._begin[:, some], self._count[:, some]
+        parts = np.empty((len(merged[0]), len(merged), *begin.shape))
+        for bit, blocks in enumerate(merged):
+            taken = count & (1 << bit)
             # A run without this part may begin past the last of them: what is taken for it is thrown away.
             parts[:, bit] = np.where(taken, blocks.take(begin, axis=1, mode="clip"), statistics.nothing)
-        left = self._bits
+            begin = begin + taken
+        left = len(merged)
         while left > 1:
             kept = (left + 1) // 2
             parts[:, : left - kept] = statistics.merged(parts[:, : left - kept], parts[:, kept:left])
