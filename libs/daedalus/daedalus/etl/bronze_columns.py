@@ -1,7 +1,4 @@
-"""Decoded Arrow columns of the Bronze tables as the arrays of the features, without a copy where there is a choice.
-
-Over Arrow's memory and not by its `to_numpy`, which would import pandas wherever that is installed: 50 MB a process.
-"""
+"""Decoded Arrow columns of the Bronze tables as the arrays of the features, without a copy where there is a choice."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from daedalus_common.events import CONTROL, Channel
+from daedalus_common.parquet.arrays import memory, one_array
 from daedalus_features import Books, Kind, Tickers, Trades
 from daedalus_features.arrays import FloatArray, IntArray
 
@@ -126,7 +124,7 @@ def _widened(array: FloatArray, width: int) -> FloatArray:
 
 def _levels(rows: pa.Table, name: str, most: int | None) -> tuple[FloatArray, IntArray]:
     """Lists as an array (n, levels) with NaN behind the shorter ones, and their lengths (n,)."""
-    lists = _one(rows, name)
+    lists = one_array(rows[name])
     offsets = np.frombuffer(lists.buffers()[1], np.int32)[lists.offset :][: len(lists) + 1]
     cells = _float_values(lists.values)
     lengths = np.diff(offsets).astype(np.int64)
@@ -143,7 +141,7 @@ def _levels(rows: pa.Table, name: str, most: int | None) -> tuple[FloatArray, In
 
 
 def _control(rows: pa.Table) -> Control:
-    named = _one(rows, "kind").to_pylist()
+    named = one_array(rows["kind"]).to_pylist()
     unknown = sorted({str(name) for name in named if name not in _CONTROL_KINDS})
     if unknown:
         raise WrongValues(f"its column kind holds {', '.join(unknown)}")
@@ -166,18 +164,18 @@ def _sides(rows: pa.Table) -> Any:
     """+1 buy, -1 sell, 0 for anything else, int8 (n,)."""
     if "side" not in rows.column_names:
         return np.zeros(len(rows), np.int8)
-    codes = _one(rows, "side").dictionary_encode()
+    codes = one_array(rows["side"]).dictionary_encode()
     signs = np.array([{"buy": 1, "sell": -1}.get(name, 0) for name in codes.dictionary.to_pylist()] + [0], np.int8)
-    return signs[np.where(_present(codes.indices), _memory(codes.indices, np.int32), len(signs) - 1)]
+    return signs[np.where(_present(codes.indices), memory(codes.indices, np.int32), len(signs) - 1)]
 
 
 def _floats(rows: pa.Table, name: str) -> FloatArray:
     """A column of floats, NaN for null and where the segment has no such column, (n,)."""
-    return _float_values(_one(rows, name)) if name in rows.column_names else np.full(len(rows), np.nan)
+    return _float_values(one_array(rows[name])) if name in rows.column_names else np.full(len(rows), np.nan)
 
 
 def _float_values(column: pa.Array) -> FloatArray:
-    values: FloatArray = _memory(column, np.float64)
+    values: FloatArray = memory(column, np.float64)
     return np.where(_present(column), values, np.nan) if column.null_count else values
 
 
@@ -191,21 +189,9 @@ def _present(column: pa.Array) -> Any:
 
 
 def _whole(rows: pa.Table, name: str) -> IntArray:
-    column = _one(rows, name)
+    column = one_array(rows[name])
     if column.null_count:
         raise WrongValues(f"its column {name} has {column.null_count} nulls")
-    values = _memory(column, np.int32 if pa.types.is_int32(column.type) else np.int64)
+    values = memory(column, np.int32 if pa.types.is_int32(column.type) else np.int64)
     whole: IntArray = values.astype(np.int64, copy=False)
     return whole
-
-
-def _memory(column: pa.Array, kind: type) -> Any:
-    """What lies in a column's memory, anything where it is null, (n,)."""
-    buffer = column.buffers()[1]
-    return np.zeros(0, kind) if buffer is None else np.frombuffer(buffer, kind)[column.offset :][: len(column)]
-
-
-def _one(rows: pa.Table, name: str) -> pa.Array:
-    """A column as one array."""
-    column = rows[name]
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)

@@ -1,9 +1,11 @@
-"""Arrow arrays over NumPy's memory.
+"""Arrow arrays over NumPy's memory, and back.
 
-`pyarrow.array` would import pandas at its first call, wherever that is installed: 1.5 s and 50 MB for nothing.
+`pyarrow.array` and `to_numpy` would import pandas at their first call, wherever that is installed: up to 1.5 s and
+50 MB for nothing.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -52,6 +54,17 @@ def lists(padded: Float64s, lengths: Int64s) -> pa.Array:
     # Nearly always every list is full.
     cells = padded.ravel() if (lengths == width).all() else padded[np.arange(width) < lengths[:, None]]
     return pa.ListArray.from_arrays(numbers(offsets, pa.int32()), numbers(cells, pa.float64()), type=LIST_TYPE)
+
+
+def memory(column: pa.Array, kind: type) -> Any:
+    """What lies in a column of fixed width, anything where it is null, (n,); `kind` is NumPy's of that width."""
+    buffer = column.buffers()[1]
+    return np.zeros(0, kind) if buffer is None else np.frombuffer(buffer, kind)[column.offset :][: len(column)]
+
+
+def one_array(column: pa.ChunkedArray) -> pa.Array:
+    """A table's column as one array, without a copy where it is one."""
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
 
 def _variable(kind: pa.DataType, values: Sequence[bytes | None]) -> pa.Array:

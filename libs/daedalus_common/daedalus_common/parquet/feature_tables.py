@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from daedalus_common.markets import Market
-from daedalus_common.parquet.arrays import bools, categories, numbers
+from daedalus_common.parquet.arrays import bools, categories, memory, numbers, one_array
 from daedalus_common.parquet.arrow_tables import arrow_schema
 from daedalus_common.parquet.stored_rows import Keys, StoredRows, split
 from daedalus_common.plans import Destination, gold_destination, hour_at, silver_destination
@@ -33,7 +33,7 @@ def by_duration(schema: RowSchema, rows: StoredRows) -> dict[int, StoredRows]:
     """Rows by bar duration in seconds; 0 stands for rows that are no time bars."""
     if schema.layer != _GOLD or BAR_DURATION not in rows.arrow.column_names:
         return {0: rows}
-    return split(rows, rows.arrow[BAR_DURATION].to_numpy())
+    return split(rows, memory(one_array(rows.arrow[BAR_DURATION]), np.int64))
 
 
 def row_destination(market: Market, schema: RowSchema, duration: int, hour: int) -> Destination:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from daedalus_common.parquet.arrays import numbers
+from daedalus_common.parquet.arrays import memory, numbers, one_array
 from daedalus_common.tables import Table
 
 Keys = NDArray[np.int64]
@@ -28,7 +28,7 @@ class StoredRows:
     @property
     def timestamp(self) -> NDArray[np.int64]:
         """Nanoseconds, of Silver and Gold rows, (n,)."""
-        timestamp: NDArray[np.int64] = self.arrow["timestamp"].cast(pa.int64()).to_numpy()
+        timestamp: NDArray[np.int64] = memory(one_array(self.arrow["timestamp"]), np.int64)
         return timestamp
 
 
