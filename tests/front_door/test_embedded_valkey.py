@@ -61,6 +61,7 @@ async def test_what_was_written_is_there_after_a_clean_restart(tmp_path):
                 settings = client.config_get("*")
         assert (settings["appendonly"], settings["appendfsync"], settings["save"]) == ("yes", "everysec", "")
         assert (settings["bind"], settings["maxmemory-policy"]) == ("127.0.0.1", "noeviction")
+        assert 0 < int(settings["maxmemory"]) < psutil.virtual_memory().total
         assert settings["dir"] == str(data_dir.layout.redis)
         async with served(data_dir.layout, server):
             with client_of(server) as client:

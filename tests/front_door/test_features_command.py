@@ -101,7 +101,6 @@ def test_a_description_tells_everything() -> None:
     [found] = shown("describe", "spread_regime")
     assert (found["dtype"], found["labels"]) == ("category", ["tight", "normal", "wide"])
     assert (found["table"], found["layer"], found["channel"]) == ("orderbook", "silver", "orderbook")
-    assert found["nullable"] is True
     assert all(found[key] for key in ("definition", "inputs", "state", "unit", "category"))
     text = features("describe", "ofi").stdout
     for part in ("feature ", "ofi", "silver/orderbook", "Cont, Kukanov & Stoikov (2014)", "base", "float64", "dynamic"):

@@ -92,7 +92,8 @@ def _files(folder: Path, config: dict[str, Any], name: str) -> tuple[Path, Path]
     """The configuration, written, and the log to be."""
     folder.mkdir(exist_ok=True)
     config_file = folder / f"{name}.yaml"
-    config_file.write_text(yaml.safe_dump(config))
+    spool = {"spool_dir": str(folder / "spool"), **config["ingestion"]}
+    config_file.write_text(yaml.safe_dump({**config, "ingestion": spool}))
     return config_file, folder / f"{name}.log"
 
 

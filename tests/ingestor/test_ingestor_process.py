@@ -1,14 +1,16 @@
 """The ingestor's life as a process: starting without Redis, handing over, being killed, stopping, overflowing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
-from daedalus_common.events import Book, Gap, Trade
+from daedalus_common.events import Book, Event, Gap, Trade
 from ingestor.pipeline import (
+    Ingestor,
     check_books,
     check_trades,
     configuration,
@@ -173,7 +175,8 @@ async def test_a_stop_while_redis_is_still_awaited_ends_at_once(server, tmp_path
 
 
 async def test_what_does_not_fit_the_queue_is_a_declared_gap(server, tmp_path, sim):
-    config = configuration(server.url, sim.url, BOTH_CHANNELS, ingestion={"queue_maxsize": 100})
+    limits = {"queue_maxsize": 100, "spool_max_mb": 0}
+    config = configuration(server.url, sim.url, BOTH_CHANNELS, ingestion=limits)
     config["redis"]["socket_timeout_seconds"] = 1.0
     async with ingestor(tmp_path, config) as running:
         await until(lambda: recorded(server.url, Trade) > 20 and recorded(server.url, Book) > 10)
@@ -199,6 +202,114 @@ async def test_what_does_not_fit_the_queue_is_a_declared_gap(server, tmp_path, s
     check_books(events, sent_books)
     declared = sum(gap.lost or 0 for gap in gaps(events, "trades"))
     assert trades + declared == len(sent_trades), "each trade is recorded or counted as lost"
+
+
+def spooling(server: ValkeyServer, sim: Simulator) -> dict[str, Any]:
+    config = configuration(server.url, sim.url, BOTH_CHANNELS, ingestion={"queue_maxsize": 100})
+    config["redis"]["socket_timeout_seconds"] = 1.0
+    return config
+
+
+async def spooled(running: Ingestor, count: int) -> None:
+    """Waits until so many events more are on disk."""
+    while await running.metric("daedalus_ingestor_spool_events") < count:  # noqa: ASYNC110  it is another process's
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("fault", ["away", "paused", "full"])
+async def test_what_does_not_fit_the_queue_waits_on_disk(server, tmp_path, sim, fault):
+    async with ingestor(tmp_path, spooling(server, sim)) as running:
+        await until(lambda: recorded(server.url, Trade) > 20 and recorded(server.url, Book) > 10)
+        if fault == "away":
+            server.stop()
+        elif fault == "paused":
+            server.pause()
+        else:
+            with redis.Redis.from_url(server.url) as client:
+                client.config_set("maxmemory", "1mb")
+        await spooled(running, 200)
+        assert await running.metric("daedalus_ingestor_spool_age_seconds") > 0.5
+        assert await running.metric("daedalus_ingestor_spool_bytes") > 10_000
+        if fault == "away":
+            server.start()
+        elif fault == "paused":
+            server.resume()
+        else:
+            with redis.Redis.from_url(server.url) as client:
+                client.config_set("maxmemory", "0")
+        books, trades = recorded(server.url, Book), recorded(server.url, Trade)
+        await until(lambda: recorded(server.url, Book) > books + 20 and recorded(server.url, Trade) > trades + 50)
+        await sim.control("pause")
+        ledger = (await sim.get("/control/ledger"))["symbols"][BTC]["channels"]
+        await asyncio.sleep(1.0)
+        assert await running.metric("daedalus_ingestor_spool_events") == 0
+        assert await running.metric("daedalus_ingestor_dropped_events_total") == 0
+        assert await running.stop() == 0
+    events = stream(server.url)
+    assert check_trades(events, ledger["trade"]["ids"]) == len(ledger["trade"]["ids"])
+    check_books(events, [last for _, last in ledger["depth"]["ids"]])
+    assert {*reasons(events, "trades"), *reasons(events, "orderbook")} == {"start"}
+    assert list((tmp_path / "spool").rglob("*.spool")) == []
+
+
+async def test_the_spool_of_a_killed_ingestor_is_published_by_the_next_one(server, tmp_path, sim):
+    """Under another name, as a service without one gets it; what was in memory alone is declared."""
+    config = spooling(server, sim)
+    async with ingestor(tmp_path, config, "one") as first:
+        await until(lambda: recorded(server.url, Trade) > 20 and recorded(server.url, Book) > 10)
+        server.stop()
+        await spooled(first, 200)
+        first.process.kill()
+        await first.process.wait()
+    on_disk = sum(path.stat().st_size for path in (tmp_path / "spool").rglob("*.spool"))
+    server.start()
+    async with ingestor(tmp_path, config, "two") as second:
+        await until(lambda: "takeover" in reasons(stream(server.url), "trades"))
+        (found,) = second.logged("spooled events found, they are published first")
+        books, trades = recorded(server.url, Book), recorded(server.url, Trade)
+        await until(lambda: recorded(server.url, Book) > books + 20 and recorded(server.url, Trade) > trades + 10)
+        assert await second.stop() == 0
+    events = stream(server.url)
+    assert found["events"] >= 200
+    assert on_disk > 200 * 44
+    (lost,) = gaps(events, "control")
+    assert lost.reason == "spool_lost"
+    assert 0 < (lost.lost or 0) <= 110
+    assert reasons(events, "trades") == reasons(events, "orderbook") == ["start", "takeover"]
+    place = events.index(lost)
+    taken_over = next(i for i, event in enumerate(events) if isinstance(event, Gap) and event.reason == "takeover")
+    assert taken_over - place - 1 == found["events"]
+    for name in ("depth", "trade"):
+        assert len(ids_of(events, name)) == len(set(ids_of(events, name)))
+        assert ids_of(events, name) == sorted(ids_of(events, name))
+
+
+async def test_a_stop_while_redis_is_away_leaves_everything_to_the_next_start(server, tmp_path, sim):
+    config = configuration(server.url, sim.url, BOTH_CHANNELS)
+    async with ingestor(tmp_path, config, "one") as first:
+        await until(lambda: recorded(server.url, Trade) > 20 and recorded(server.url, Book) > 10)
+        server.stop()
+        await asyncio.sleep(1.0)
+        assert await first.stop(60) == 0
+        assert kept_by(first) > 50
+    server.start()
+    async with ingestor(tmp_path, config, "two") as second:
+        await until(lambda: "takeover" in reasons(stream(server.url), "trades"))
+        assert await second.stop() == 0
+    events = stream(server.url)
+    assert gaps(events, "control") == []
+    assert ids_of(events, "trade") == sorted(set(ids_of(events, "trade")))
+
+
+def kept_by(running: Ingestor) -> int:
+    (line,) = running.logged("stopped without Redis: captured events stay in the spool until the next start")
+    return int(line["events"])
+
+
+def ids_of(events: Sequence[Event], name: str) -> list[int]:
+    if name == "trade":
+        return [int(event.id) for event in events if isinstance(event, Trade)]
+    return [event.nonce or 0 for event in events if isinstance(event, Book)]
 
 
 async def test_an_unknown_symbol_is_told_and_does_not_disturb_the_others(redis_url, tmp_path, sim):

@@ -200,6 +200,7 @@ class Stack:
         config = copy.deepcopy(self._config)
         store = {"backend": "local", "base_dir": str(self.data)}
         config["redis"] = {"url": self.valkey.url}
+        config["ingestion"] = {"spool_dir": str(self.folder / "spool")} | config.get("ingestion", {})
         config["storage"] = {
             "ingestion_storage": store,
             "etl_storage_input": store,

@@ -23,7 +23,7 @@ from redis.asyncio import Redis
 
 from daedalus_common.broker import keys
 from daedalus_common.broker.lease_keeper import LeaseKeeper
-from daedalus_common.broker.market_log import MarketLog
+from daedalus_common.broker.market_log import MAX_DEAD_LETTERS, MarketLog
 from daedalus_common.leases import Lease, Role
 from daedalus_common.markets import Market
 from daedalus_common.parquet.arrow_tables import Compression
@@ -57,6 +57,7 @@ def build_writer(
     ttl: timedelta = timedelta(seconds=30),
     renew: timedelta = timedelta(seconds=0.2),
     keep_rows: timedelta = timedelta(minutes=10),
+    max_dead_letters: int = MAX_DEAD_LETTERS,
     health: Health | None = None,
 ) -> Writer:
     """A writer as `python -m daedalus_writer` composes it, with quick flushes."""
@@ -64,7 +65,7 @@ def build_writer(
     health = health or Health("writer")
     patience = Patience(health)
     shelves = Shelves(Shelf("bronze", store), Shelf("features", feature_store or store))
-    carrier = Carrier(market_log, shelves, ThreadPoolExecutor(2), patience, keep_rows)
+    carrier = Carrier(market_log, shelves, ThreadPoolExecutor(2), patience, keep_rows, max_dead_letters)
     keeper = LeaseKeeper(client, Role.WRITER, name, markets, ttl, lambda: uuid4().hex)
     pace = Pace(timedelta(seconds=0.01), timedelta(seconds=0.05), renew)
     return Writer(market_log, keeper, RunWriter(market_log, carrier, patience, ZSTD), patience, health, limits, pace)

@@ -7,7 +7,8 @@ import pytest
 from redis.asyncio import Redis
 
 from daedalus_common.broker import keys
-from daedalus_common.broker.market_log import DeadLetter, MarketLog
+from daedalus_common.broker.dead_letters import DeadLetter
+from daedalus_common.broker.market_log import MAX_DEAD_LETTERS, MarketLog
 from daedalus_common.leases import Lease, Role
 from daedalus_common.markets import Market
 from daedalus_common.plans import Plan, object_key
@@ -58,13 +59,20 @@ class DyingLog(MarketLog):
             raise Crash
 
     async def advance(
-        self, lease: Lease, plan: Plan, done: Plan, dead: Iterable[DeadLetter] = (), keep_ms: int = 0
-    ) -> None:
+        self,
+        lease: Lease,
+        plan: Plan,
+        done: Plan,
+        dead: Iterable[DeadLetter] = (),
+        keep_ms: int = 0,
+        max_dead: int = MAX_DEAD_LETTERS,
+    ) -> int:
         if self._point == "before the cursor moves":
             raise Crash
-        await super().advance(lease, plan, done, dead, keep_ms)
+        dropped = await super().advance(lease, plan, done, dead, keep_ms, max_dead)
         if self._point == "after the cursor moved":
             raise Crash
+        return dropped
 
 
 POINTS = ("before the plan", "after the plan", "before the cursor moves", "after the cursor moved")

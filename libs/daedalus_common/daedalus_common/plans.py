@@ -118,7 +118,7 @@ def make_plan(
     for place, count in sorted(rows.items(), key=lambda item: (item[0].stamp, item[0])):
         segment = Segment(place.table, place.partition, place.stamp, next_counter(taken, place), count, place.schema)
         segments.append(segment)
-        taken |= counters_after([segment])
+        taken |= _newest(taken, counters_after([segment]))
     return Plan(stream, cursor, first_id, last_id, entries, tuple(segments), tuple(dead))
 
 
@@ -128,9 +128,22 @@ def next_counter(counters: Mapping[str, str], place: Destination | Segment) -> i
 
 
 def counter_field(place: Destination | Segment) -> str:
-    """One field per table (and bar duration): timestamps of a market never go back, so only the newest stamp counts."""
+    """One field per table (and bar duration). Timestamps of a market do not go back, so only the newest stamp counts.
+
+    (Rows that come back from the dead letters may: for an older stamp the counter begins at 1, and creating the object,
+    which never overwrites, finds the next free one.)
+    """
     head, _, _ = place.partition.partition("exchange=")
     return f"{place.table}/{head}".rstrip("/")
+
+
+def _newest(taken: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str]:
+    """Those of `after` whose stamp is not older than the one that is taken."""
+    return {
+        field: value
+        for field, value in after.items()
+        if value.partition(" ")[0] >= taken.get(field, "").partition(" ")[0]
+    }
 
 
 def counters_after(segments: Sequence[Segment]) -> dict[str, str]:

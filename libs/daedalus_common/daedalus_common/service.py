@@ -181,7 +181,8 @@ async def _ping(client: Pingable) -> None:
 
 
 async def _check_settings(client: Pingable, log: BoundLogger) -> None:
-    found = await check_server(client)
+    async with asyncio.timeout(_PING_TIMEOUT_SECONDS):
+        found = await check_server(client)
     if errors := [finding.text for finding in found if finding.level is Level.ERROR]:
         raise StartupError("Redis must be set up otherwise: " + "; ".join(errors))
     for finding in found:

@@ -36,6 +36,11 @@ class Reason(StrEnum):
     """More trades in one frame than ccxt keeps."""
     SERVER_LOST = "server_lost"
     """Redis lost events that it had confirmed."""
+    SPOOL_LOST = "spool_lost"
+    """Events between what is published and what the disk spool kept: in memory when their process died, or damaged.
+
+    At least so many as it says, those of ours included: a gap event among them stood for more.
+    """
 
 
 class Place:

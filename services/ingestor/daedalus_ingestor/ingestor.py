@@ -25,6 +25,8 @@ from daedalus_ingestor.publisher import Publisher
 from daedalus_ingestor.queue import EventQueue
 from daedalus_ingestor.recollection import recall
 from daedalus_ingestor.settings import DRAIN, GIVE, Settings
+from daedalus_ingestor.spool import Spool
+from daedalus_ingestor.spool_opening import open_spool
 
 log = structlog.get_logger(__name__)
 
@@ -43,12 +45,14 @@ class Ingestor:
         keeper: LeaseKeeper,
         health: Health,
         new_feed: Callable[[str, EventQueue], CcxtFeed],
+        spool: Spool | None = None,
     ) -> None:
         self._settings = settings
         self._client = client
         self._log = MarketLog(client, settings.groups)
         self._keeper = keeper
         self._health = health
+        self._spool = spool
         self._queue = EventQueue(settings.queue_maxsize)
         self._feeds: Mapping[str, CcxtFeed] = {name: new_feed(name, self._queue) for name in settings.feeds}
         self._publisher = Publisher(
@@ -61,6 +65,7 @@ class Ingestor:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then everything captured is published and the leases are given back."""
         left = asyncio.Event()
+        spooling = asyncio.create_task(self._spool.run(left)) if self._spool is not None else None
         leases = asyncio.create_task(keep_leases(self._keeper, self._settings.lease_renew, self._give, left))
         try:
             async with asyncio.TaskGroup() as group:
@@ -69,7 +74,7 @@ class Ingestor:
                 group.create_task(self._publisher.run(stop))
                 group.create_task(self._follow_leases(stop, leases))
         finally:
-            await self._finish(leases, left)
+            await self._finish(leases, spooling, left)
 
     async def _follow_leases(self, stop: asyncio.Event, leases: "asyncio.Task[None]") -> None:
         while not await pause(stop, _TURN_SECONDS):
@@ -97,8 +102,9 @@ class Ingestor:
     async def _take(self, lease: Lease) -> None:
         market = lease.market
         await self._log.open_market(market)
-        recollection = await recall(self._client, market)
-        outbox = self._queue.open(lease)
+        opened = await open_spool(self._spool, self._client, lease)
+        recollection = await recall(self._client, market, opened.newest)
+        outbox = self._queue.open(lease, opened.spool)
         self._outboxes[market] = outbox
         # The stream may already hold a genesis, so it is the first epoch that tells a beginning.
         reason = Reason.START if lease.epoch == 1 else Reason.TAKEOVER
@@ -109,12 +115,16 @@ class Ingestor:
         """The lease is another's: whatever is queued would be refused."""
         outbox = self._outboxes.pop(market)
         await self._feeds[market.exchange].remove(market)
-        abandoned = self._queue.close(outbox)
+        abandoned = await self._close(outbox)
         metrics.ABANDONED.labels(reason="fenced").inc(abandoned)
         log.warning("market lost", market=market.name, abandoned=abandoned)
 
     async def _give(self, market: Market) -> None:
         """Another replica shall have the market: what was captured goes out first."""
+        held = self._outboxes.get(market)
+        if held is not None and held.unread:
+            log.info("market kept until its spool is empty", market=market.name, spooled=held.unread)
+            return
         self._giving.add(market)
         try:
             outbox = self._outboxes.pop(market, None)
@@ -129,25 +139,38 @@ class Ingestor:
     async def _flush(self, outbox: Outbox) -> int:
         """Waits until the publisher has sent the outbox; returns how many events it did not get rid of."""
         for _ in range(round(GIVE.total_seconds() / _FLUSH_LOOK_SECONDS)):
-            if not outbox.events:
+            if not outbox.events and not outbox.unread:
                 break
             await asyncio.sleep(_FLUSH_LOOK_SECONDS)
-        abandoned = self._queue.close(outbox)
+        abandoned = await self._close(outbox)
         metrics.ABANDONED.labels(reason="stop").inc(abandoned)
         return abandoned
 
-    async def _finish(self, leases: "asyncio.Task[None]", left: asyncio.Event) -> None:
+    async def _close(self, outbox: Outbox) -> int:
+        """Forgets the market; returns how many events are lost. What is in its spool stays there."""
+        abandoned = self._queue.close(outbox)
+        if self._spool is not None:
+            await self._spool.close(outbox.lease.market)
+        return abandoned
+
+    async def _finish(
+        self, leases: "asyncio.Task[None]", spooling: "asyncio.Task[None] | None", left: asyncio.Event
+    ) -> None:
         for feed in self._feeds.values():
             feed.silence()
         closing = asyncio.gather(*(feed.close() for feed in self._feeds.values()))
-        abandoned = await self._publisher.drain(DRAIN)
+        await self._publisher.drain(DRAIN)
+        spooled = self._queue.keep()
+        abandoned = sum([await self._close(outbox) for outbox in tuple(self._queue.outboxes)])
+        if spooled:
+            log.warning("stopped without Redis: captured events stay in the spool until the next start", events=spooled)
         if abandoned:
             metrics.ABANDONED.labels(reason="stop").inc(abandoned)
             log.error(
                 "stopped without Redis: captured events are lost", lost=abandoned, waited_seconds=DRAIN.total_seconds()
             )
         left.set()
-        await asyncio.gather(leases, return_exceptions=True)
+        await asyncio.gather(leases, *([spooling] if spooling else []), return_exceptions=True)
         try:
             await self._keeper.leave()
         except (RedisError, OSError) as error:

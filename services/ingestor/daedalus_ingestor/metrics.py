@@ -62,7 +62,8 @@ SERVER_LOST = counter(
 )
 ABANDONED = counter(
     "daedalus_ingestor_abandoned_events_total",
-    "Captured events that were never published: fenced (another replica owns the market), stop (Redis was away).",
+    "Captured events that were never published: fenced (another replica owns the market), stop (Redis was away), "
+    "disk (the spool's did not take them).",
     ("reason",),
 )
 PUBLISH_FAILURES = counter("daedalus_ingestor_publish_failures_total", "Batches that Redis did not confirm.")
@@ -70,3 +71,15 @@ PUBLISH_SECONDS = histogram("daedalus_ingestor_publish_seconds", "Time for Redis
 DELAY_SECONDS = histogram(
     "daedalus_ingestor_delay_seconds", "From capture to stream, of the oldest event of each batch."
 )
+SPOOLED = counter("daedalus_ingestor_spooled_events_total", "Events that did not fit the queue and went to the disk.")
+SPOOL_EVENTS = gauge("daedalus_ingestor_spool_events", "Events on disk that are not known to be in their stream.")
+SPOOL_BYTES = gauge("daedalus_ingestor_spool_bytes", "Size of the spool, with what is about to be written to it.")
+SPOOL_AGE_SECONDS = gauge(
+    "daedalus_ingestor_spool_age_seconds", "Age of the oldest event in the spool; 0: it is empty."
+)
+SPOOL_TORN = counter("daedalus_ingestor_spool_torn_total", "Torn tails cut off after a crash.")
+SPOOL_DAMAGED = counter("daedalus_ingestor_spool_damaged_total", "Times that damaged records were set aside.")
+SPOOL_LOST = counter(
+    "daedalus_ingestor_spool_lost_events_total", "Events lost to damage or a crash; a gap declares them."
+)
+SPOOL_FAILURES = counter("daedalus_ingestor_spool_failures_total", "Times that the spool's disk refused its work.")

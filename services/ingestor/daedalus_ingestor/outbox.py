@@ -1,25 +1,60 @@
 """One market's unpublished events."""
 
 from collections import deque
+from functools import partial
 from itertools import islice
 
 from daedalus_common.leases import Lease
+from daedalus_ingestor.market_spool import MarketSpool
 
 QueuedEvent = tuple[int, bytes]
 """(capture_ts in ns, payload)"""
 
 
 class Outbox:
-    """The events of one market under one lease; `first` numbers the oldest of them, from 1 in each epoch."""
+    """The events of one market under one lease; `first` numbers the oldest of them, from 1 in each epoch.
 
-    __slots__ = ("events", "first", "last_ts", "lease")
+    Those in memory are older than those in the spool; while there are any in the spool, what is new goes there.
+    """
 
-    def __init__(self, lease: Lease, now_ns: int) -> None:
+    __slots__ = ("events", "first", "last_ts", "lease", "spool")
+
+    def __init__(self, lease: Lease, now_ns: int, spool: MarketSpool | None = None) -> None:
         self.lease = lease
         self.events: deque[QueuedEvent] = deque()
         self.first = 1
         self.last_ts = now_ns
         """capture_ts of the newest event, of ours or of the exchange."""
+        self.spool = spool
+        if spool is not None:
+            spool.head = self._following
+
+    @property
+    def unread(self) -> int:
+        """Events that are in the spool alone."""
+        return 0 if self.spool is None else self.spool.unread
+
+    def forget_after(self, number: int) -> list[QueuedEvent]:
+        """Takes out the events from `number` on."""
+        keep = min(len(self.events), max(0, number - self.first))
+        forgotten = list(islice(self.events, keep, None))
+        while len(self.events) > keep:
+            self.events.pop()
+        return forgotten
+
+    def close(self) -> int:
+        """Forgets what is in memory; returns how many events are lost by that, for they are not on disk either."""
+        count = len(self.events)
+        if self.spool is not None:
+            # What the spool has not written yet keeps its numbers.
+            self.spool.head = partial(int, self._following())
+            count = max(0, count - self.spool.loaded)
+        self.events.clear()
+        return count
+
+    def _following(self) -> int:
+        """The number of the event that follows those in memory."""
+        return self.first + len(self.events)
 
     def append(self, capture_ts: int, payload: bytes) -> None:
         self.events.append((capture_ts, payload))
@@ -45,3 +80,5 @@ class Outbox:
         for _ in range(count):
             popleft()
         self.first += count
+        if self.spool is not None:
+            self.spool.confirm(self.first)

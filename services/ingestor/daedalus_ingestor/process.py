@@ -13,8 +13,10 @@ from daedalus_common.service import ServiceContext, StartupError, run_service, w
 from daedalus_ingestor.ccxt_exchange import make_exchange
 from daedalus_ingestor.feed import CcxtFeed
 from daedalus_ingestor.ingestor import Ingestor
+from daedalus_ingestor.market_spool import SpoolError
 from daedalus_ingestor.queue import EventQueue
-from daedalus_ingestor.settings import settings_from
+from daedalus_ingestor.settings import Settings, settings_from
+from daedalus_ingestor.spool import Spool
 
 
 def main(argv: Sequence[str], env: Mapping[str, str]) -> int:
@@ -27,6 +29,7 @@ async def run(context: ServiceContext) -> None:
     settings = settings_from(context.config)
     if not settings.markets:
         raise StartupError("no market is configured; list symbols under ccxt.exchanges.<id>.channels")
+    spool = _spool(settings, context)
     redis = context.config.redis
     client = connect(redis.url, redis.username, redis.password.get_secret_value(), redis.socket_timeout)
 
@@ -39,6 +42,15 @@ async def run(context: ServiceContext) -> None:
             keeper = LeaseKeeper(
                 client, Role.INGESTOR, context.name, settings.markets, settings.lease_ttl, lambda: uuid4().hex
             )
-            await Ingestor(settings, client, keeper, context.health, new_feed).run(context.stop)
+            await Ingestor(settings, client, keeper, context.health, new_feed, spool).run(context.stop)
     finally:
         await client.aclose()
+
+
+def _spool(settings: Settings, context: ServiceContext) -> Spool | None:
+    if not settings.spool_max_bytes:
+        return None
+    try:
+        return Spool(settings.spool_dir, settings.spool_max_bytes, fsync=context.config.ingestion.enable_fsync)
+    except SpoolError as error:
+        raise StartupError(str(error)) from error

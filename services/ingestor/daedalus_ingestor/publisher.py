@@ -81,15 +81,16 @@ class Publisher:
         """Publishes all that is queued; returns how many events Redis did not take in time."""
         try:
             async with asyncio.timeout(within.total_seconds()):
-                while self._queue.size:
+                while self._queue.waiting:
                     await self.publish_round()
                     await asyncio.sleep(_PAUSE_SECONDS if self._failures else 0.0)
         except TimeoutError:
             pass
-        return self._queue.size
+        return self._queue.waiting
 
     async def publish_round(self) -> bool:
         """One batch of every market that has one; True: a market has a full batch more."""
+        loaded = await self._load()
         outboxes = [outbox for outbox in self._queue.outboxes if outbox.events]
         metrics.QUEUED.set(self._queue.size)
         if len(outboxes) == 1:
@@ -102,7 +103,14 @@ class Publisher:
             log.info("publishing again", after_failures=self._failures)
             self._failures = 0
             self._health.mark_ready("redis")
-        return confirmed and any(len(outbox.events) >= self._batch_size for outbox in outboxes)
+        return confirmed and (loaded or any(len(outbox.events) >= self._batch_size for outbox in outboxes))
+
+    async def _load(self) -> bool:
+        """Brings back what markets have in their spools, where they have next to nothing in memory."""
+        behind = [outbox for outbox in self._queue.outboxes if outbox.unread and len(outbox.events) < self._batch_size]
+        if not behind:
+            return False
+        return any(await asyncio.gather(*(self._queue.load(outbox, _CATCH_UP_EVENTS) for outbox in behind)))
 
     async def _publish(self, outbox: Outbox) -> bool:
         """False: Redis did not confirm the batch."""

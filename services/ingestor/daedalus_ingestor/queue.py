@@ -1,8 +1,9 @@
 """The bounded queue between the taps and the publisher: a plain deque per market.
 
-Nothing here awaits: a tap appends in a fraction of a microsecond, the publisher looks every linger. When the queue is
-full the newest events are dropped, counted per market and channel, and declared as a gap that stands in the sequence
-before the channel's next event.
+A tap never waits: it appends in a fraction of a microsecond, the publisher looks every linger. When the queue is full
+a market's newest events go to its spool on disk, and all that follow them too, until the publisher has loaded them.
+When there is no spool, or it is full, or its disk fails, the newest events are dropped, counted per market and channel,
+and declared as a gap that stands in the sequence before the channel's next event.
 
 Before it comes to that, a queue that is half full asks the connections to leave what comes in their sockets for a
 moment: frames are handled several times as fast as events are published, so a burst would fill any queue, while TCP
@@ -13,9 +14,11 @@ import time
 from collections.abc import Callable
 
 from daedalus_common.entries import encode
-from daedalus_common.events import Event
+from daedalus_common.events import Event, Gap
 from daedalus_common.leases import Lease
+from daedalus_ingestor import metrics
 from daedalus_ingestor.gaps import Reason
+from daedalus_ingestor.market_spool import MarketSpool
 from daedalus_ingestor.outbox import Outbox
 from daedalus_ingestor.subscriptions import Subscription
 
@@ -43,18 +46,25 @@ class EventQueue:
         self.size = 0
         self.outboxes: list[Outbox] = []
 
-    def open(self, lease: Lease) -> Outbox:
-        outbox = Outbox(lease, self._now_ns())
+    @property
+    def waiting(self) -> int:
+        """Events in memory and on disk that are not published."""
+        return self.size + sum(outbox.unread for outbox in self.outboxes)
+
+    def open(self, lease: Lease, spool: MarketSpool | None = None) -> Outbox:
+        outbox = Outbox(lease, self._now_ns(), spool)
         self.outboxes.append(outbox)
         return outbox
 
     def close(self, outbox: Outbox) -> int:
-        """Forgets the market; returns how many of its events are not published, and now never will be."""
+        """Forgets the market; returns how many of its events are not published, and now never will be.
+
+        What is on disk is left there, and not counted.
+        """
         if outbox in self.outboxes:
             self.outboxes.remove(outbox)
-        abandoned = len(outbox.events)
-        self.size -= abandoned
-        outbox.events.clear()
+        self.size -= len(outbox.events)
+        abandoned = outbox.close()
         for subscription in [s for s in self._overflowed if s.outbox is outbox]:
             del self._overflowed[subscription]
         return abandoned
@@ -64,15 +74,24 @@ class EventQueue:
 
         The subscription's `place` must still be that of the update before.
         """
-        if self.size >= self._limit:
-            self._limit = self._reopen_at
+        outbox, spool = subscription.outbox, subscription.outbox.spool
+        is_full = self.size >= self._limit
+        if spool is not None and (is_full or spool.is_active) and spool.has_room(payload):
+            if subscription.dropped:
+                self._declare_overflow(subscription)
+            spool.append(capture_ts, payload)
+            outbox.last_ts = capture_ts
+            return True
+        if is_full or (spool is not None and spool.is_active):
+            if is_full:
+                self._limit = self._reopen_at
             self._overflowed[subscription] = None
             subscription.dropped += 1
             subscription.count_dropped()
             return False
         if subscription.dropped:
             self._declare_overflow(subscription)
-        self._append(subscription.outbox, capture_ts, payload)
+        self._append(outbox, capture_ts, payload)
         return True
 
     def declare(self, outbox: Outbox, event: Event) -> None:
@@ -96,9 +115,53 @@ class EventQueue:
         if self.size <= self._reopen_at:
             self._limit = self._max_events
             for subscription in tuple(self._overflowed):
-                self._declare_overflow(subscription)
+                spool = subscription.outbox.spool
+                if spool is None or not spool.is_active or spool.has_room(b""):
+                    self._declare_overflow(subscription)
+
+    async def load(self, outbox: Outbox, count: int) -> bool:
+        """Brings the market's oldest events back from its spool, about `count`; True: there were some."""
+        spool = outbox.spool
+        if spool is None:
+            return False
+        loaded = await spool.load(count)
+        if outbox not in self.outboxes:  # closed meanwhile
+            metrics.ABANDONED.labels(reason="fenced").inc(len(loaded.events))
+            return False
+        events = loaded.events
+        if loaded.lost:
+            metrics.SPOOL_LOST.inc(loaded.lost)
+            gap = Gap(self._now_ns(), "control", Reason.SPOOL_LOST.value, lost=loaded.lost)
+            events = [(gap.capture_ts, encode(gap))]
+        if events and not self.size:
+            self._moved_at = self._clock()
+        outbox.events.extend(events)
+        self.size += len(events)
+        return bool(events)
+
+    def keep(self) -> int:
+        """The process ends: what is in memory goes to disk where it follows what is there; returns what is on disk.
+
+        Where the spool holds newer events already, those in memory alone are lost; the next process sees the jump.
+        """
+        for outbox in self.outboxes:
+            spool = outbox.spool
+            if spool is None or spool.is_active:
+                continue
+            for capture_ts, payload in outbox.forget_after(spool.loaded_to):
+                self.size -= 1
+                if spool.has_room(payload):
+                    spool.append(capture_ts, payload)
+                else:
+                    metrics.ABANDONED.labels(reason="stop").inc()
+        return sum(outbox.spool.depth for outbox in self.outboxes if outbox.spool is not None)
 
     def _append(self, outbox: Outbox, capture_ts: int, payload: bytes) -> None:
+        spool = outbox.spool
+        if spool is not None and spool.is_active:
+            spool.append(capture_ts, payload)
+            outbox.last_ts = capture_ts
+            return
         if not self.size:
             self._moved_at = self._clock()
         outbox.append(capture_ts, payload)

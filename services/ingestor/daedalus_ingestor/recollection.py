@@ -4,6 +4,7 @@ A take-over declares after which event it does not know what happened, and must 
 exchange sends anew to every subscriber.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +17,7 @@ from daedalus_common.markets import Market
 from daedalus_ingestor.gaps import Place
 from daedalus_ingestor.trades import TradeReader
 
-_ENTRIES: Final = 1000
+ENTRIES: Final = 1000
 """At 20 events a second that is a minute; books of 2 x 50 levels make it 1.6 MB, read once per take-over."""
 
 
@@ -36,10 +37,13 @@ class Recollection(msgspec.Struct, frozen=True):
         return TradeReader(self.trade_ids)
 
 
-async def recall(client: Redis, market: Market) -> Recollection:
-    """Reads the end of the market's raw stream. Raises redis errors."""
-    entries: Any = await client.xrevrange(keys.stream(market, keys.RAW), count=_ENTRIES)
-    return recollect([fields[b"e"] for _, fields in entries if b"e" in fields])
+async def recall(client: Redis, market: Market, spooled: Sequence[bytes] = ()) -> Recollection:
+    """Reads the end of the market's raw stream, which `spooled` payloads, oldest first, are to follow.
+
+    Raises redis errors.
+    """
+    entries: Any = await client.xrevrange(keys.stream(market, keys.RAW), count=ENTRIES)
+    return recollect([*reversed(spooled), *(fields[b"e"] for _, fields in entries if b"e" in fields)])
 
 
 def recollect(payloads: list[bytes]) -> Recollection:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 from daedalus_common.broker import keys
@@ -39,6 +40,9 @@ class Settings:
     feeds: dict[str, FeedSettings]
     batch_size: int
     queue_maxsize: int
+    spool_dir: Path
+    spool_max_bytes: int
+    """0: no spool."""
     linger: timedelta
     lease_ttl: timedelta
     lease_renew: timedelta
@@ -51,6 +55,8 @@ def settings_from(config: Config) -> Settings:
         feeds={name: _feed(config, name) for name in config.ccxt.exchanges},
         batch_size=config.ingestion.batch_size,
         queue_maxsize=config.ingestion.queue_maxsize,
+        spool_dir=config.ingestion.spool_dir or config.storage.paths.state_dir / "spool",
+        spool_max_bytes=config.ingestion.spool_max_size_bytes,
         linger=config.ingestion.linger,
         lease_ttl=config.leases.ttl,
         lease_renew=config.leases.renew,

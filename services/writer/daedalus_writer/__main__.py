@@ -45,7 +45,7 @@ async def run(context: ServiceContext) -> None:
 def _writer(context: ServiceContext, settings: Settings, client: Redis, shelves: Shelves, pool: Executor) -> Writer:
     market_log = MarketLog(client, keys.groups(features=bool(context.config.etl.channels.enabled)))
     patience = Patience(context.health)
-    carrier = Carrier(market_log, shelves, pool, patience, settings.keep_rows)
+    carrier = Carrier(market_log, shelves, pool, patience, settings.keep_rows, settings.max_dead_letters)
     keeper = LeaseKeeper(client, Role.WRITER, context.name, settings.markets, settings.lease_ttl, lambda: uuid4().hex)
     run_writer = RunWriter(market_log, carrier, patience, settings.compression)
     return Writer(market_log, keeper, run_writer, patience, context.health, settings.limits, settings.pace)

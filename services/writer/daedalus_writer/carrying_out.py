@@ -15,8 +15,9 @@ from typing import ParamSpec, TypeVar
 import structlog
 from msgspec.structs import replace
 
+from daedalus_common.broker.dead_letters import DeadLetter
 from daedalus_common.broker.keys import RAW
-from daedalus_common.broker.market_log import DeadLetter, MarketLog
+from daedalus_common.broker.market_log import MAX_DEAD_LETTERS, MarketLog
 from daedalus_common.leases import Lease
 from daedalus_common.markets import Market
 from daedalus_common.parquet.objects import Draft, Identity, read_identity
@@ -51,12 +52,14 @@ class Carrier:
         pool: Executor,
         patience: Patience,
         keep_rows: timedelta,
+        max_dead_letters: int = MAX_DEAD_LETTERS,
     ) -> None:
         self._log = market_log
         self._shelves = shelves
         self._pool = pool
         self._patience = patience
         self._keep_rows_ms = int(keep_rows.total_seconds() * 1000)
+        self._max_dead = max_dead_letters
 
     async def carry_out(self, lease: Lease, plan: Plan, gathering: Gathering) -> None:
         """Creates the objects of a committed plan and moves the cursor past it. Raises Fenced or Conflict."""
@@ -64,8 +67,12 @@ class Carrier:
         stored = [await self._create(lease.market, plan.stream, s, gathering.drafts[s.destination]) for s in segments]
         done = replace(plan, segments=tuple(object_.segment for object_ in stored))
         keep_ms = 0 if plan.stream == RAW else self._keep_rows_ms
-        await self._patience.redis(lambda: self._log.advance(lease, plan, done, gathering.dead, keep_ms))
+        dropped = await self._patience.redis(
+            lambda: self._log.advance(lease, plan, done, gathering.dead, keep_ms, self._max_dead)
+        )
         _count(lease.market, plan.stream, stored, gathering.dead)
+        if dropped:
+            metrics.DEAD_LETTERS_DROPPED.labels(**metrics.market_labels(lease.market)).inc(dropped)
 
     async def in_pool(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Runs what takes long outside of the event loop."""

@@ -16,6 +16,11 @@ PLANS_RESUMED = counter(
 DEAD_LETTERS = counter(
     "daedalus_writer_dead_letters_total", "Entries that are not ours, kept as dead letters.", (*_STREAM, "reason")
 )
+DEAD_LETTERS_DROPPED = counter(
+    "daedalus_writer_dead_letters_dropped_total",
+    "Oldest dead letters removed, as the market had writer.max_dead_letters.",
+    ("exchange", "symbol"),
+)
 ANOMALIES = counter(
     "daedalus_writer_anomalies_total",
     "Things that only interference from outside explains: object_differs (a planned name was taken by an object with "
@@ -38,9 +43,14 @@ LAG_ENTRIES = gauge("daedalus_writer_lag_entries", "Entries of the stream that a
 LAG_SECONDS = gauge("daedalus_writer_lag_seconds", "Age of the oldest entry that is read and not durable yet.", _STREAM)
 
 
+def market_labels(market: Market) -> dict[str, str]:
+    """Labels of the metrics that are kept per market."""
+    return {"exchange": market.exchange, "symbol": market.symbol}
+
+
 def stream_labels(market: Market, stream: str) -> dict[str, str]:
     """Labels of the metrics that are kept per stream."""
-    return {"exchange": market.exchange, "symbol": market.symbol, "stream": stream}
+    return {**market_labels(market), "stream": stream}
 
 
 _REASONS = (

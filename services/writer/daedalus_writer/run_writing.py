@@ -14,11 +14,11 @@ from daedalus_common.broker.market_log import MarketLog
 from daedalus_common.leases import Lease
 from daedalus_common.markets import Market
 from daedalus_common.parquet.arrow_tables import Compression
+from daedalus_common.parquet.feature_rows import schema_ids
 from daedalus_common.plans import make_plan
 from daedalus_common.rows import RowSchema
 from daedalus_writer import metrics
 from daedalus_writer.carrying_out import Carrier
-from daedalus_writer.feature_rows import schema_ids
 from daedalus_writer.flush import Reason
 from daedalus_writer.gathering import CHUNK_ENTRIES, Gathering
 from daedalus_writer.intake import Run

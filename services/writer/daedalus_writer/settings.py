@@ -39,6 +39,8 @@ class Settings:
     keep_rows: timedelta
     """How long entries of silver and gold stay in their streams for live readers."""
     lease_ttl: timedelta
+    max_dead_letters: int
+    """Kept of a market, about."""
 
 
 def settings_from(config: Config) -> Settings:
@@ -59,4 +61,5 @@ def settings_from(config: Config) -> Settings:
         upload_threads=config.writer.upload_threads,
         keep_rows=config.featurizer.keep_rows,
         lease_ttl=config.leases.ttl,
+        max_dead_letters=config.writer.max_dead_letters,
     )

@@ -6,8 +6,12 @@ from typing import Annotated
 import typer
 
 from daedalus.cli.config import app as config_app
+from daedalus.cli.dlq import app as dlq_app
 from daedalus.cli.etl import app as etl_app
 from daedalus.cli.features import app as features_app
+from daedalus.cli.leases import EPILOG as LEASES_EPILOG
+from daedalus.cli.leases import leases
+from daedalus.cli.streams import app as streams_app
 from daedalus.cli.up import EPILOG, up
 
 app = typer.Typer(
@@ -21,9 +25,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(epilog=EPILOG)(up)
+app.command(epilog=LEASES_EPILOG)(leases)
 app.add_typer(config_app, name="config")
+app.add_typer(dlq_app, name="dlq")
 app.add_typer(etl_app, name="etl")
 app.add_typer(features_app, name="features")
+app.add_typer(streams_app, name="streams")
 
 
 def _show_version(wanted: bool) -> None:

@@ -2,6 +2,7 @@
 
 bronze/ silver/ gold/ quality/   what was recorded (local-disk store)
 redis/                           the embedded server's append-only file
+spool/                           what the ingestor could not publish, until it can
 logs/<service>.log               what each child writes; daedalus.log: what the supervisor did about them
 run/                             lock, effective configuration, the last run's ledger and summary
 """

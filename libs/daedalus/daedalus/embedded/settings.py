@@ -75,6 +75,8 @@ def effective_config(settings: Settings, redis: Mapping[str, Any] | None, simula
         if store["backend"] == "local":
             base = settings.data_dir if settings.stores_in_data_dir else Path(store["base_dir"]).absolute()
             store["base_dir"] = str(base)
+    if values["ingestion"]["spool_dir"] is None:
+        values["ingestion"]["spool_dir"] = str(settings.data_dir / "spool")
     if simulator_url is not None:
         for exchange in values["ccxt"]["exchanges"].values():
             # The user's keys are for the real exchange, and of no use here.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -25,6 +26,8 @@ HOST = "127.0.0.1"
 
 # Below 32768, where Linux begins with the ports of outgoing connections: while the server is down for a restart,
 # none of those gets its port.
+SHARE_OF_MEMORY = 0.4
+"""Of the machine's; streams are trimmed and take some MB, unless the store is away for hours."""
 _EPHEMERAL_PORTS = range(20_000, 32_000)
 _POLL_SECONDS = 0.05
 
@@ -80,6 +83,7 @@ def valkey_config(server: ValkeyServer, folder: Path) -> str:
             "appendonly yes",
             "appendfsync everysec",
             "maxmemory-policy noeviction",
+            f"maxmemory {int(psutil.virtual_memory().total * SHARE_OF_MEMORY)}",
             "",
         ]
     )

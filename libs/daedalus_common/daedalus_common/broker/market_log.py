@@ -5,7 +5,7 @@ featurizer  read(raw) ... commit_step(rows, state) -> silver, gold
 writer      read(any) ... commit_plan, advance     -> cursor, trimmed stream
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import msgspec
@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from daedalus_common.batches import RawEntry
 from daedalus_common.broker import keys
+from daedalus_common.broker.dead_letters import DeadLetter
 from daedalus_common.broker.scripts import Argument, Scripts
 from daedalus_common.leases import Lease, Role
 from daedalus_common.markets import Market
@@ -20,6 +21,8 @@ from daedalus_common.plans import Plan, counters_after
 from daedalus_common.rows import RowSchema
 
 BEGINNING = "0-0"
+MAX_DEAD_LETTERS = 10_000
+"""Of a market, about: what is older makes room."""
 
 _RUN_REPLY = 1000
 
@@ -78,12 +81,6 @@ class Step(msgspec.Struct, frozen=True):
     keep_history: int
     """Length of the ring after the step."""
     rows: Sequence[Row]
-
-
-class DeadLetter(msgspec.Struct, frozen=True):
-    id: str
-    reason: str
-    fields: Mapping[str, str]
 
 
 class MarketLog:
@@ -230,21 +227,28 @@ class MarketLog:
         )
 
     async def advance(
-        self, lease: Lease, plan: Plan, done: Plan, dead: Iterable[DeadLetter] = (), keep_ms: int = 0
-    ) -> None:
+        self,
+        lease: Lease,
+        plan: Plan,
+        done: Plan,
+        dead: Iterable[DeadLetter] = (),
+        keep_ms: int = 0,
+        max_dead: int = MAX_DEAD_LETTERS,
+    ) -> int:
         """Every object is durable: moves the cursor past the plan, keeps dead letters, trims what all have read.
 
-        `done` is the plan with the counters that were really used. Safe to repeat. Raises Fenced or Conflict.
+        `done` is the plan with the counters that were really used. Returns how many old dead letters made room for
+        new ones, to keep about `max_dead`. Safe to repeat. Raises Fenced or Conflict.
         """
         market = lease.market
         counters = counters_after(done.segments)
         arguments: list[Argument] = [
             lease.epoch, lease.token, plan.stream, plan.encode(), plan.last_id, plan.entries, keep_ms,
-            len(counters), *(item for pair in counters.items() for item in pair),
+            max_dead, len(counters), *(item for pair in counters.items() for item in pair),
         ]  # fmt: skip
         for letter in dead:
             arguments += (letter.id, letter.reason, msgspec.json.encode(letter.fields))
-        await self._scripts.call(
+        dropped = await self._scripts.call(
             "advance",
             [
                 keys.stream(market, plan.stream),
@@ -255,3 +259,4 @@ class MarketLog:
             ],
             arguments,
         )
+        return int(dropped)

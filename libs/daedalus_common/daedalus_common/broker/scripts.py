@@ -10,8 +10,18 @@ from redis.exceptions import ResponseError
 from daedalus_common.broker.errors import refusal
 
 ScriptName = Literal[
-    "open_market", "publish", "genesis", "step", "plan", "advance", "take_lease", "give_lease", "see_lease", "replicas",
-    "remove_group", "retry_letter",
+    "open_market",
+    "publish",
+    "genesis",
+    "step",
+    "plan",
+    "advance",
+    "take_lease",
+    "give_lease",
+    "see_lease",
+    "replicas",
+    "remove_group",
+    "retry_letter",
 ]
 Argument = bytes | str | int
 

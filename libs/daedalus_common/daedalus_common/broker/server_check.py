@@ -15,7 +15,8 @@ OLDEST_VALKEY: Final = (8, 0)
 MOST_OF_MEMORY: Final = 0.75
 """Of the machine's memory. While the append-only file is rewritten, pages that change exist twice."""
 
-CONFIG_SETTINGS: Final = ("maxmemory-policy", "maxmemory", "appendonly", "appendfsync")
+_CONFIG_PATTERNS: Final = ("maxmemory*", "append*")
+_CHECKED: Final = "maxmemory-policy, maxmemory, appendonly, appendfsync"
 
 _MIB: Final = 2**20
 
@@ -41,7 +42,7 @@ class Askable(Protocol):
 
     def info(self) -> Any: ...
 
-    def config_get(self, *patterns: str) -> Any: ...
+    def config_get(self, pattern: str) -> Any: ...
 
 
 async def check_server(client: Askable) -> tuple[Finding, ...]:
@@ -56,7 +57,12 @@ async def check_server(client: Askable) -> tuple[Finding, ...]:
             raise
         info = {}
     try:
-        config: Mapping[str, str] | None = _texts(await client.config_get(*CONFIG_SETTINGS))
+        # One pattern a call: Redis before 7.0, whose version is to be named, takes no more.
+        config: Mapping[str, str] | None = {
+            name: text
+            for pattern in _CONFIG_PATTERNS
+            for name, text in _texts(await client.config_get(pattern)).items()
+        }
     except ResponseError as error:
         if not _is_forbidden(error):
             raise
@@ -162,7 +168,7 @@ def _hidden(info: Mapping[str, Any], config: Mapping[str, str] | None) -> Findin
             Level.INFO, "appendfsync", "appendfsync was not checked, as CONFIG is forbidden here: make sure that it "
             "is everysec or always",
         )  # fmt: skip
-    unseen = "the version" if config is not None else f"the version, {', '.join(CONFIG_SETTINGS)}"
+    unseen = "the version" if config is not None else f"the version, {_CHECKED}"
     return Finding(
         Level.WARNING, "INFO", f"INFO is forbidden to this user, so not all was checked: {unseen}; permit it with "
         "ACL SETUSER <name> +info +config|get",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from daedalus_common.config.sections.base import MEBIBYTE, Section, duration
+from daedalus_common.config.sections.base import MEBIBYTE, FilePath, Section, duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,9 @@ class IngestionSettings(Section):
     # The publishing script takes a batch as its arguments; Lua unpacks less than 8,000 of them.
     batch_size: Annotated[int, Field(ge=1, le=2000)] = 100
     queue_maxsize: Annotated[int, Field(ge=100, le=10_000_000)] = 10_000
+    # None: `spool` under storage.paths.state_dir.
+    spool_dir: FilePath | None = None
+    spool_max_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 512
     linger_seconds: Annotated[float, Field(ge=0, le=1)] = 0.02
     heartbeat_seconds: Annotated[float, Field(ge=0.1, le=60)] = 1.0
     stale_after_seconds: Annotated[float, Field(ge=1, le=3600)] = 30.0
@@ -55,6 +58,10 @@ class IngestionSettings(Section):
     @property
     def segment_max_size_bytes(self) -> int:
         return round(self.segment_max_mb * MEBIBYTE)
+
+    @property
+    def spool_max_size_bytes(self) -> int:
+        return self.spool_max_mb * MEBIBYTE
 
     @property
     def reconnect(self) -> ReconnectPolicy:

@@ -28,6 +28,7 @@ class WriterSettings(Section):
 
     memory_mb: Annotated[float, Field(ge=1, le=65536)] = 256.0
     upload_threads: Annotated[int, Field(ge=1, le=64)] = 4
+    max_dead_letters: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
     poll_seconds: Annotated[float, Field(ge=0.001, le=10)] = 0.05
 
     @property

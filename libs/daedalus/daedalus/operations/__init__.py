@@ -1,0 +1,1 @@
+"""What an operator asks of a running system: who owns which market, how long the streams are, what was refused."""

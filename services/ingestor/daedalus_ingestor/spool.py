@@ -1,0 +1,221 @@
+"""The overflow of the queue on disk: one folder for a machine's ingestors, in it one per market, together bounded.
+
+    append (at once) -> pending -> flush (a thread, every FLUSH) -> segments -> load (a thread) -> the market's outbox
+
+A market spools from its first event that does not fit the queue until all it has spooled is loaded again: so its
+order holds. What is loaded stays on disk until it is confirmed. A process that is killed loses what is pending, at
+most FLUSH; the take-over's gap, which follows it in the sequence, covers that.
+
+A crash may repeat records that the stream already has. `MarketFiles.resume` finds them by the (epoch, number) which
+each record carries, and those that remain are numbered anew, durably, before the first of them is published.
+"""
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from daedalus_common.markets import Market
+from daedalus_common.service import pause
+from daedalus_ingestor import metrics
+from daedalus_ingestor.market_spool import MarketSpool, SpoolError
+from daedalus_ingestor.spool_files import CURSOR, MarketFiles
+from daedalus_ingestor.spool_records import record_bytes
+
+log = structlog.get_logger(__name__)
+
+FLUSH: Final = timedelta(seconds=0.2)
+_RETRY_SECONDS: Final = 5.0
+_PENDING_BYTES: Final = 16 * 1024 * 1024
+"""Events that no thread has written yet: 0.5 s of 20,000/s; a disk that is slower than that is no help."""
+_LARGEST_SEGMENT: Final = 8 * 1024 * 1024
+_SMALLEST_SEGMENT: Final = 64 * 1024
+_LOCK: Final = "lock"
+
+
+class Spool:
+    """What all markets share: the folder, the bound, and whether the disk works.
+
+    A market's folder is locked while it is open, so the replicas of one machine share `folder`: whoever gets a market
+    finds what another left of it. Raises SpoolError.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        max_bytes: int,
+        *,
+        fsync: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.folder = folder
+        self.max_bytes = max_bytes
+        self.fsync = fsync
+        self.pending_bytes = 0
+        self.markets: dict[Market, MarketSpool] = {}
+        self._clock = clock
+        self._now_ns = now_ns
+        self._limit = max_bytes
+        self._retry_at = 0.0
+        self._strays_bytes = 0
+        self._locks: dict[Market, int] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._weigh_strays()
+        except OSError as error:
+            raise SpoolError(
+                f"the spool {folder} cannot be used: {error.strerror}; set ingestion.spool_dir, or spool_max_mb to 0"
+            ) from error
+
+    @property
+    def segment_bytes(self) -> int:
+        return min(_LARGEST_SEGMENT, max(_SMALLEST_SEGMENT, self.max_bytes // 32))
+
+    @property
+    def size_bytes(self) -> int:
+        on_disk = sum(market.size_bytes for market in self.markets.values())
+        return self._strays_bytes + on_disk + self.pending_bytes
+
+    def has_room(self, payload: bytes) -> bool:
+        """Once it was full, a quarter must be free first: otherwise every other free place would hold a gap event."""
+        if self._clock() < self._retry_at or self.pending_bytes >= _PENDING_BYTES:
+            return False
+        if self.size_bytes + record_bytes(payload) <= self._limit:
+            self._limit = self.max_bytes
+            return True
+        self._limit = self.max_bytes - self.max_bytes // 4
+        return False
+
+    async def open(self, market: Market, log_id: str) -> MarketSpool:
+        """What an earlier process left of the market, if anything, is in it. Raises SpoolError.
+
+        `log_id` names the stream: events of another Redis, or of one whose data are gone, are not for this one.
+        """
+        folder = self._folder_of(market, log_id)
+        try:
+            self._take_lock(market, folder)
+            files = await asyncio.to_thread(MarketFiles, folder, market.name, self.segment_bytes, fsync=self.fsync)
+        except BlockingIOError:
+            raise SpoolError(f"the spool {folder} is in use by another ingestor") from None
+        except OSError as error:
+            self._give_lock(market)
+            raise SpoolError(f"the spool {folder} cannot be opened: {error}") from error
+        if files.torn:
+            metrics.SPOOL_TORN.inc(files.torn)
+        opened = self.markets[market] = MarketSpool(self, market, log_id, files)
+        self._weigh_strays()
+        return opened
+
+    async def close(self, market: Market) -> None:
+        """Writes what is pending; the files stay where they are, unless they are empty."""
+        closing = self.markets.get(market)
+        if closing is not None:
+            await closing.flush()
+            closing.give_up()
+            closing.files.close()
+            del self.markets[market]
+            if not closing.size_bytes:
+                self._remove(self._folder_of(market, closing.log_id))
+            self._give_lock(market)
+            self._weigh_strays()
+
+    async def put_away(self, late: MarketSpool) -> MarketSpool:
+        """The records are too late for the sequence: their files stay under another name, and a new spool begins.
+        Raises SpoolError."""
+        await self.close(late.market)
+        folder = self._folder_of(late.market, late.log_id)
+        target = folder.with_name(f"{folder.name}.late-{late.epoch}")
+        try:
+            await asyncio.to_thread(folder.rename, target)
+        except OSError as error:
+            raise SpoolError(f"the spool {folder} cannot be renamed: {error}") from error
+        return await self.open(late.market, late.log_id)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Flushes every market every FLUSH until `stop`."""
+        while not await pause(stop, FLUSH.total_seconds()):
+            for market in tuple(self.markets.values()):
+                await market.flush()
+            self.report()
+
+    def report(self) -> None:
+        markets = self.markets.values()
+        oldest = min((market.oldest_ts for market in markets if market.oldest_ts is not None), default=None)
+        metrics.SPOOL_EVENTS.set(sum(market.depth for market in markets))
+        metrics.SPOOL_BYTES.set(self.size_bytes)
+        metrics.SPOOL_AGE_SECONDS.set(0.0 if oldest is None else max(0.0, (self._now_ns() - oldest) / 1e9))
+
+    def failed(self, market: Market, error: OSError) -> float:
+        """Returns when to try again, by the clock."""
+        metrics.SPOOL_FAILURES.inc()
+        self._retry_at = self._clock() + _RETRY_SECONDS
+        log.error(
+            "the spool's disk fails, what does not fit the queue is lost meanwhile",
+            market=market.name,
+            folder=str(self.folder),
+            error=str(error),
+            retry_in=_RETRY_SECONDS,
+        )
+        return self._retry_at
+
+    def is_waiting(self, until: float | None = None) -> bool:
+        """The disk failed a moment ago: no use trying again so soon."""
+        return self._clock() < (self._retry_at if until is None else until)
+
+    def _take_lock(self, market: Market, folder: Path) -> None:
+        while market not in self._locks:
+            folder.mkdir(exist_ok=True)
+            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(lock)
+                raise
+            if _size(folder / _LOCK) is None:
+                os.close(lock)  # its owner removed it a moment ago: once more, from the beginning
+            else:
+                self._locks[market] = lock
+
+    def _give_lock(self, market: Market) -> None:
+        lock = self._locks.pop(market, None)
+        if lock is not None:
+            os.close(lock)
+
+    def _folder_of(self, market: Market, log_id: str) -> Path:
+        return self.folder / f"{market.name}@{log_id}"
+
+    def _remove(self, folder: Path) -> None:
+        """There is nothing in it: not one folder shall stay of each Redis there ever was."""
+        with suppress(OSError):
+            (folder / CURSOR).unlink(missing_ok=True)
+            (folder / _LOCK).unlink()
+            folder.rmdir()
+
+    def _weigh_strays(self) -> None:
+        """Files of markets that are not open here: they are left alone, and count."""
+        ours = {self._folder_of(market, spool.log_id).name for market, spool in self.markets.items()}
+        strays = [path for path in self.folder.iterdir() if path.is_dir() and path.name not in ours]
+        self._strays_bytes = sum(_size(file) or 0 for path in strays for file in _files(path))
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _size(file: Path) -> int | None:
+    """None: another ingestor has deleted it."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return None

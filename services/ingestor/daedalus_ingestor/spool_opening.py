@@ -1,0 +1,57 @@
+"""A market is taken: what an earlier process left in its spool comes first."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import uuid4
+
+import structlog
+from redis.asyncio import Redis
+
+from daedalus_common.broker import keys
+from daedalus_common.leases import Lease
+from daedalus_ingestor.market_spool import MarketSpool, SpoolError
+from daedalus_ingestor.recollection import ENTRIES
+from daedalus_ingestor.spool import Spool
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """`spool` is None where there is none; `newest` are payloads that are still in it, oldest first."""
+
+    spool: MarketSpool | None
+    newest: list[bytes]
+
+
+_LOG_ID: Final = "log"
+_NONE: Final = Opened(None, [])
+
+
+async def open_spool(spool: Spool | None, client: Redis, lease: Lease) -> Opened:
+    """Call it with the lease held: nobody else can publish then. Raises redis errors."""
+    if spool is None:
+        return _NONE
+    market = lease.market
+    # Redis may be another one than last time, or have lost everything: the name in it tells.
+    await client.hsetnx(keys.sequence(market), _LOG_ID, uuid4().hex)
+    reply: Any = await client.hmget(keys.sequence(market), ["epoch", "applied", _LOG_ID])
+    epoch, applied, log_id = reply
+    try:
+        opened = await spool.open(market, log_id.decode())
+        if not await opened.resume(int(epoch or 0), int(applied or 0), lease.epoch):
+            log.error(
+                "another ingestor has published since, these spooled events are too late for the stream",
+                market=market.name,
+                events=opened.unread,
+                kept_in=f"{opened.files.folder}.late-{lease.epoch}",
+            )
+            opened = await spool.put_away(opened)
+            await opened.resume(0, 0, lease.epoch)
+        if opened.is_active:
+            log.info("spooled events found, they are published first", market=market.name, events=opened.unread)
+        return Opened(opened, await opened.tail(ENTRIES))
+    except (SpoolError, OSError) as error:
+        log.error("market has no spool", market=market.name, error=str(error))
+        await spool.close(market)
+        return _NONE

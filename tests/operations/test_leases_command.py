@@ -1,0 +1,109 @@
+"""`daedalus leases`: who owns what, since when, for how long still, how far behind, by the server's clock."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+from typer.testing import Result
+
+from daedalus.operations.leases import read_leases
+from daedalus_common.broker.lease_keeper import LeaseKeeper
+from daedalus_common.broker.market_log import BEGINNING, MarketLog, Step
+from daedalus_common.entries import encode
+from daedalus_common.events import Heartbeat
+from daedalus_common.leases import Lease, Role
+from daedalus_common.markets import Market
+from support.valkey import free_port
+
+BTC = Market("binanceus", "BTC/USDT")
+ETH = Market("kraken", "ETH/USD")
+LeaseOf = Callable[..., Awaitable[Lease]]
+
+
+def by_role(views: list[Any], market: str = "binanceus:BTC-USDT") -> dict[str, Any]:
+    return {view["role"]: view for view in views if view["market"] == market}
+
+
+async def test_each_market_and_role_has_its_owner_and_lag(
+    daedalus: Any, market_log: MarketLog, lease_of: LeaseOf
+) -> None:
+    publisher = await lease_of(Role.INGESTOR, "ingestor-a")
+    featurizer = await lease_of(Role.FEATURIZER, "featurizer-a")
+    await market_log.publish(publisher, 1, [(ts, encode(Heartbeat(ts))) for ts in range(1, 11)])
+    ids = [id_.decode() for id_, _ in await market_log.read(BTC, "raw", BEGINNING, 100)]
+    await market_log.commit_step(featurizer, Step(BEGINNING, ids[3], 4, b"hot", [], 0, []))
+    views = by_role(await asyncio.to_thread(daedalus.json, "leases"))
+    assert {role: view["owner"] for role, view in views.items()} == {
+        "ingestor": "ingestor-a",
+        "writer": None,
+        "featurizer": "featurizer-a",
+    }
+    assert {role: view["lag"] for role, view in views.items()} == {
+        "ingestor": {},
+        "writer": {"raw": 10, "silver": 0, "gold": 0},
+        "featurizer": {"raw": 6},
+    }
+    held = views["featurizer"]
+    assert held["epoch"] == featurizer.epoch
+    assert 0 <= held["held_seconds"] < 30
+    assert 30 < held["left_seconds"] <= 60
+
+
+async def test_a_lease_that_ran_out_or_was_given_back_is_free_and_keeps_its_epoch(
+    client: Redis, market_log: MarketLog
+) -> None:
+    keeper = LeaseKeeper(client, Role.WRITER, "a", [BTC], timedelta(milliseconds=50), lambda: "token")
+    await keeper.renew()
+
+    async def writers() -> tuple[str | None, int]:
+        (view,) = [view for view in await read_leases(client, [BTC]) if view.role is Role.WRITER]
+        return view.owner, view.epoch
+
+    await asyncio.sleep(0.1)
+    assert await writers() == (None, 1)
+    again = LeaseKeeper(client, Role.WRITER, "a", [BTC], timedelta(seconds=60), lambda: "another token")
+    await again.renew()
+    assert await writers() == ("a", 2)
+    await again.leave()
+    assert await writers() == (None, 2)
+
+
+async def test_the_table_names_owners_and_free_leases_and_never_a_token(
+    daedalus: Any, market_log: MarketLog, lease_of: LeaseOf
+) -> None:
+    lease = await lease_of(Role.WRITER, "writer-7")
+    text = (await asyncio.to_thread(daedalus, "leases")).stdout
+    lines = [line.split() for line in text.splitlines()]
+    assert lines[2][:4] == ["binanceus:BTC-USDT", "writer", "writer-7", "1"]
+    assert lines[1][:3] == ["binanceus:BTC-USDT", "ingestor", "free"]
+    assert "raw 0, silver 0, gold 0" in text
+    assert lease.token not in text
+
+
+async def test_configured_markets_are_shown_before_anything_ran_and_others_that_the_server_has_too(
+    daedalus: Any, market_log: MarketLog, tmp_path: Path
+) -> None:
+    config = tmp_path / "daedalus.yaml"
+    config.write_text("ccxt: {exchanges: {kraken: {channels: {watchTrades: [ETH/USD]}}}}\n")
+    views = await asyncio.to_thread(daedalus.json, "leases", "--config", str(config))
+    assert {view["market"] for view in views} == {"binanceus:BTC-USDT", "kraken:ETH-USD"}
+    eth = by_role(views, "kraken:ETH-USD")
+    assert all(view["owner"] is None and view["lag"] == {} for view in eth.values())
+
+
+def test_a_server_that_is_away_is_one_clear_line_and_1(run_without_server: Callable[..., Result]) -> None:
+    url = f"redis://:hunter2@127.0.0.1:{free_port()}/0"
+    result = run_without_server("leases", "--redis", url)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("daedalus leases: no answer of redis://:***@127.0.0.1:")
+    assert "hunter2" not in result.output
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_url_that_is_none_is_2(run_without_server: Callable[..., Result]) -> None:
+    result = run_without_server("leases", "--redis", "http://cache")
+    assert result.exit_code == 2
+    assert "redis.url" in result.stderr
