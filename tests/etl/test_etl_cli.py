@@ -64,7 +64,8 @@ def test_a_backfill_sums_up_every_day(tmp_path: Path, lake: Path, recorded: Hist
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].split()[:3] == ["market", "day", "events"]
-    days = [line.split()[-7] for line in lines[1:-1]]
+    end = next(number for number, line in enumerate(lines) if " events in " in line)
+    days = [line.split()[-7] for line in lines[1:end]]
     assert days == days_of(recorded)
     assert_holds(tmp_path / "out", recorded)
     assert etl("backfill", *places(tmp_path, lake)).stdout.startswith("nothing to do")
@@ -158,7 +159,19 @@ def test_segments_are_deleted_only_by_a_run_of_all_tables(tmp_path: Path, record
     assert len(parts(lake)) == len(keys)
     every = etl("run", "all", *places(tmp_path, lake), "--config", config)
     assert every.returncode == 3, every.stderr
-    assert parts(lake) == [keys[5]], "the damaged one is kept"
+    kept = {key for key in keys if "/control/" in key} | {keys[5]}
+    assert set(parts(lake)) == kept, "the damaged one is kept, and what tells the parameters"
+    assert re.search(rf"\b{len(keys) - len(kept)} segments of Bronze were deleted", every.stdout)
+
+
+def test_segments_are_deleted_by_a_run_of_all_enabled_tables(tmp_path: Path, lake: Path) -> None:
+    config = tmp_path / "daedalus.yaml"
+    config.write_text("etl: {delete_after_processing: true, channels: {ticker: {enabled: false}}}\n")
+    few = etl("run", "orderbook", "bars", *places(tmp_path, lake), "--config", config)
+    assert (few.returncode, "trades is left out" in few.stderr) == (2, True)
+    every = etl("run", "orderbook", "trades", "bars", *places(tmp_path, lake), "--config", config)
+    assert every.returncode == 0, every.stderr
+    assert not [key for key in parts(lake) if "/orderbook/" in key]
 
 
 def test_a_damaged_checkpoint_is_named_with_the_way_out(tmp_path: Path, lake: Path, recorded: History) -> None:
@@ -207,6 +220,46 @@ def test_ndjson_files_are_an_input(tmp_path: Path, recorded: History) -> None:
     assert (watched.returncode, "watch reads Bronze" in watched.stderr) == (2, True)
     dated = etl("run", "trades", "--input", lines, "--output", tmp_path / "o", "--date", "2026-02-02")
     assert (dated.returncode, "NDJSON files have none" in dated.stderr.replace("\n", " ")) == (2, True)
+
+
+def trades(symbol: str, count: int) -> list[str]:
+    """Lines."""
+    first = 1_770_000_000_000_000_000
+    return [
+        json.dumps(
+            {"channel": "trades", "exchange": "binanceus", "symbol": symbol, "capture_ts": first + n * 10**9,
+             "price": -1.0 if n == 7 else 100.0 + n, "amount": 1.0, "side": "buy"}
+        )
+        for n in range(count)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["s.ndjson", "nest/2026/s.ndjson"])
+def test_a_folder_of_event_files_may_be_nested_and_whole_lines_go_into_a_pipe(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "lines" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("\n".join([*trades("BTC/USDT", 50), *trades("\u00e9" * 40, 3)]) + "\n")
+    folder = tmp_path / "lines"
+    done = etl("run", "trades", *places(tmp_path, folder))
+    assert done.returncode == 3, done.stderr
+    assert "1 invalid events are in no feature: 1 trade" in done.stdout, done.stdout
+    assert f"rejected line: {file}, line 51: its market's name takes more than 200 bytes in paths\n" in done.stdout
+
+
+def test_inputs_that_are_no_event_files_are_refused_with_the_fix(tmp_path: Path, lake: Path) -> None:
+    lines, notes = tmp_path / "s.ndjson", tmp_path / "notes.txt"
+    lines.write_text("\n".join(trades("BTC/USDT", 50)))
+    notes.write_text("note")
+    out = ("--output", tmp_path / "out")
+    for inputs, said in (
+        ([notes], f"{notes}: event files are named *.ndjson"),
+        ([lines, lake], f"--input {lake} holds Bronze: give it alone"),
+        ([lines, tmp_path / "none"], f"{tmp_path / 'none'}: there is no such file or folder"),
+    ):
+        done = etl("run", "trades", *(each for path in inputs for each in ("--input", path)), *out)
+        assert done.returncode == 2, done.stderr
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_help_tells_examples_and_exit_codes() -> None:

@@ -4,7 +4,6 @@ import json
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 
@@ -12,20 +11,11 @@ from daedalus.etl.executor import TransformExecutor
 from daedalus.etl.filters import FilterSpec
 from daedalus.etl.problems import UsageError
 from daedalus.etl.report import Report
-from daedalus_common.batches import RawEntry, decode_batch
 from daedalus_common.config import parse_config
-from daedalus_common.entries import encode
 from daedalus_common.events import Trade
-from daedalus_common.parquet.arrow_tables import Compression
-from daedalus_common.parquet.feature_tables import row_destination, stored_table
-from daedalus_common.parquet.objects import Draft
-from daedalus_common.parquet.stored_rows import split
-from daedalus_common.plans import HOUR_NS, Segment, object_key
-from daedalus_common.stores import LocalDisk
-from daedalus_features import advance
-from daedalus_featurizer.decoding import events_of
-from daedalus_featurizer.row_schemas import row_schema
+from daedalus_common.plans import HOUR_NS
 from support.etl_runs import BTC, History, assert_holds, history, parts, write_history
+from support.live_parts import write_live
 
 CONFIG = parse_config({"ingestion": {"enable_fsync": False}})
 TRADES = "silver/trades"
@@ -50,31 +40,6 @@ def out(tmp_path: Path) -> Path:
 def run(lake: Path, out: Path, filters: FilterSpec | None = None, state: str = "state", **how: object) -> Report:
     executor = TransformExecutor.from_config(CONFIG, input=lake, output=out, state_dir=out.parent / state)
     return executor.run("trades", filters or FilterSpec(), **how)  # type: ignore[arg-type]
-
-
-def write_live(out: Path, recorded: History, first_hour: int = 0, last_hour: int = 10**9) -> list[str]:
-    """Parts of the trades table as the live writer makes them: of one hour each, counted from 1 in each."""
-    entries: list[RawEntry] = []
-    ts = 0
-    for seq, event in enumerate(recorded.events, start=1):
-        ts = max(ts, event.capture_ts)
-        fields = {b"e": encode(event), b"g": b"0", b"s": b"%d" % seq, b"t": b"%d" % ts}
-        entries.append((b"%d-0" % seq, fields))
-    rows = next(rows for rows in advance(None, events_of(decode_batch(entries))).rows if rows.table.name == "trades")
-    schema = row_schema(rows.table)
-    number = np.arange(1, len(rows) + 1)
-    stored = stored_table(schema, rows.timestamp, rows.values, np.stack([number, 0 * number, number], axis=1))
-    keys = []
-    for hour, of_hour in split(stored, rows.timestamp // HOUR_NS).items():
-        if not first_hour <= hour <= last_hour:
-            continue
-        place = row_destination(BTC, schema, 0, hour)
-        draft = Draft(of_hour.table, of_hour.schema, Compression("zstd", 1))
-        draft.add(of_hour)
-        data, _ = draft.finished(BTC, {"stream": "silver", "writer_version": "1"})
-        keys.append(object_key(Segment(place.table, place.partition, place.stamp, 1, len(of_hour), place.schema)))
-        LocalDisk(out, fsync=False).create(keys[-1], data, {})
-    return keys
 
 
 def hours(recorded: History) -> tuple[int, int]:

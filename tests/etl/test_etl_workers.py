@@ -35,8 +35,8 @@ def command(lake: Path, tmp_path: Path) -> list[str]:
 
 def workers_of(process: EtlProcess) -> list[psutil.Process]:
     """The worker processes that are at work by now."""
-    children = psutil.Process(process.process.pid).children()
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    children = psutil.Process(process.process.pid).children(recursive=True)
+    return [child for child in children if child.ppid() != process.process.pid]  # forks of the fork server
 
 
 def begun(process: EtlProcess, out: Path) -> None:

@@ -33,14 +33,14 @@ def trade_rows(trades: list[Trade]) -> list[Row]:
 
 
 def trade_cells(trade: Trade) -> dict[str, Cell]:
-    known = trade.before is not None
+    before = trade.before
     return {
         "price": exact(trade.price),
         "amount": exact(trade.amount),
         "direction": exact(trade.side) if trade.side else None,
         "dollar_volume": exact(trade.notional),
-        "log_return": exact(math.log(trade.price / trade.before[1])) if known else None,
-        "inter_trade_ms": exact((trade.ts - trade.before[0]) / 1e6) if known else None,
+        "log_return": exact(math.log(trade.price / before[1])) if before else None,
+        "inter_trade_ms": exact((trade.ts - before[0]) / 1e6) if before else None,
     }
 
 

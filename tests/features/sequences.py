@@ -190,7 +190,7 @@ def trade(ts: int, price: float, amount: float, side: int = 0) -> Event:
     return Event("trade", ts, price=price, amount=amount, side=side)
 
 
-def ticker(ts: int, **fields: float) -> Event:
+def ticker(ts: int, **fields: Any) -> Event:
     """A ticker event; a field that is not named is null."""
     return Event("ticker", ts, ticker=tuple(fields.pop(name, math.nan) for name in TICKER_FIELDS), **fields)
 

@@ -38,8 +38,11 @@ def found(rows: History, new: int) -> np.ndarray:
 def moments(x: list[float], y: list[float]) -> tuple[Fraction, Fraction]:
     """Exact sums of (x - mean x)² and (x - mean x)·(y - mean y)."""
     xs, ys = [Fraction(value) for value in x], [Fraction(value) for value in y]
-    mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
-    return sum((a - mean_x) ** 2 for a in xs), sum((a - mean_x) * (b - mean_y) for a, b in zip(xs, ys, strict=True))
+    nothing = Fraction(0)
+    mean_x, mean_y = sum(xs, nothing) / len(xs), sum(ys, nothing) / len(ys)
+    squares = [(a - mean_x) * (a - mean_x) for a in xs]
+    products = [(a - mean_x) * (b - mean_y) for a, b in zip(xs, ys, strict=True)]
+    return sum(squares, nothing), sum(products, nothing)
 
 
 def expected(rows: History, place: int) -> list[float]:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from features.reference_numbers import EPSILON, exact
+from features.reference_numbers import EPSILON, Cell, Number, exact
 from features.reference_trades import (
     TICKER_FIELDS,
     Trade,
@@ -19,6 +19,11 @@ from features.reference_trades import (
 )
 
 MS = 1_000_000
+
+
+def known(cell: Cell) -> Number:
+    assert cell is not None
+    return cell
 
 
 def trades_of(*given: tuple[float, float, int], every: int = 1000 * MS) -> list[Trade]:
@@ -50,7 +55,7 @@ def test_a_ticker_row_and_one_whose_bid_and_ask_are_crossed():
     fields = dict.fromkeys(TICKER_FIELDS, math.nan) | {"bid": 99.0, "ask": 101.0, "last": 105.0, "open": math.inf}
     row = ticker_cells(tuple(fields.values()))
     assert (row["mid_price"], row["spread"], row["relative_spread"]) == (exact(100.0), exact(2.0), exact(0.02))
-    assert row["last_vs_mid"].value == 0.05
+    assert known(row["last_vs_mid"]).value == 0.05
     assert (row["bid"], row["open"], row["vwap"]) == (exact(99.0), None, None)
     crossed = ticker_cells(tuple((fields | {"bid": 101.0}).values()))
     assert [crossed[name] for name in ("mid_price", "spread", "relative_spread", "last_vs_mid")] == [None] * 4
@@ -79,7 +84,7 @@ def test_a_time_bar_holds_its_left_edge_and_not_its_right_and_is_given_by_a_trad
 
 def test_time_bars_of_several_durations_are_in_order_of_stamp():
     bars = time_bars(trades_of(*[(1.0, 1.0, 1)] * 5), (2, 1))
-    assert [(bar.timestamp // (1000 * MS), bar.cells["bar_duration_sec"].value) for bar in bars] == [
+    assert [(bar.timestamp // (1000 * MS), known(bar.cells["bar_duration_sec"]).value) for bar in bars] == [
         (1, 1), (2, 2), (2, 1), (3, 1), (4, 2), (4, 1)
     ]  # fmt: skip
 
@@ -134,7 +139,7 @@ def test_an_expectation_of_nothing_ends_the_next_bar_at_once():
 def test_unclassified_trades_are_in_no_imbalance_bar():
     trades = trades_of((1.0, 1.0, 1), (7.0, 5.0, 0), (2.0, 1.0, -1))
     (bar,) = imbalance_bars(trades, lambda each: each.side * each.amount, parameters(2, 3, 1, 99)).rows
-    assert (bar.cells["volume"].value, bar.cells["trade_count"].value, bar.cells["high"].value) == (2, 2, 2)
+    assert [known(bar.cells[name]).value for name in ("volume", "trade_count", "high")] == [2, 2, 2]
 
 
 def test_a_closing_that_hangs_on_the_order_of_a_sum_is_in_doubt():

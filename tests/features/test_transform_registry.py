@@ -229,7 +229,7 @@ def test_a_users_own_kind_of_input_has_features_for_a_table_of_its_own():
         """Amount over 10."""
         return spikes.amount - 10
 
-    feature(unit="base", inputs=(Spikes,))(height)
+    feature(unit="base", inputs=(Spikes,))(height)  # type: ignore[arg-type]
     assert columns_of("spikes", FeatureConfig()) == (Column("height", "float64", "base"),)
 
     class SpikeTransform(LargestTrades):
@@ -265,7 +265,10 @@ def test_a_transform_that_cannot_work_is_refused(changes, complaint):
         (Table("bars", "gold", ()), "table bars is given by another transform"),
         (Table("events", "gold", ()), "'events' is no name for a table"),
         (Table("../x", "gold", ()), "'../x' is no name for a table"),
-        (Table("mine", "bronze", ()), "layer 'bronze' of table mine is not silver or gold"),
+        (
+            Table("mine", "bronze", ()),  # type: ignore[arg-type]
+            "layer 'bronze' of table mine is not silver or gold",
+        ),
         (Table("mine", "gold", (Column("seq", "int64", "1"),)), "table mine cannot have a column seq"),
         (Table("mine", "gold", (Column("a", "int64", "1"),) * 2), "table mine cannot have a column a"),
         (Table("mine", "gold", (Column("a", "int64", "furlong"),)), "unit 'furlong'"),
@@ -316,4 +319,4 @@ def test_a_registry_stands_by_itself():
 
 def test_a_transform_without_its_functions_cannot_be_made():
     with pytest.raises(TypeError, match="abstract"):
-        register_transform(variant(BaseTransform, name="nothing", channel="trades"))
+        register_transform(variant(BaseTransform, name="nothing", channel="trades"))  # type: ignore[type-abstract]

@@ -25,7 +25,7 @@ def print_plan(plan: list[PlannedMarket], as_json: bool, console: Console) -> No
         table.add_column(name, justify="right")
     for market in plan:
         days = (market.days[0], market.days[-1]) if market.days else ("", "")
-        size = f"{market.size_bytes / _MEGABYTE:,.1f}" if market.segments else ""
+        size = f"{market.size_bytes / _MEGABYTE:,.1f}" if market.size_bytes else ""
         events = f"{market.events:,}" if market.events else ""
         held = f"{market.held_back:,}" if market.held_back else ""
         table.add_row(market.market.name, *days, f"{market.tasks:,}", f"{market.segments:,}", size, events, held)

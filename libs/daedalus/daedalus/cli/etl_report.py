@@ -79,10 +79,25 @@ def _of_market(each: MarketReport) -> list[str]:
         lines += [f"{name}: quarantined: {bad.reason}" for bad in reached.bad_segments[:_SHOWN_BAD]]
         if reached.bad_count > _SHOWN_BAD:
             lines.append(f"{name}: {reached.bad_count:,} segments are quarantined; --json names them")
+        if each.changed:
+            some = ", ".join(each.changed[:_SHOWN_BAD])
+            lines.append(
+                f"{name}: {len(each.changed):,} quarantined segments have changed since: {some}; to compute with them "
+                "give --restart --replace"
+            )
         if reached.missing:
             lines.append(f"{name}: {reached.missing:,} events are missing in the input; each hole counts as a gap")
         if reached.refused_rows:
             lines.append(f"{name}: {reached.refused_rows:,} rows had values that their columns cannot hold")
+    if each.invalid:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(each.invalid.items()))
+        lines.append(f"{name}: {sum(each.invalid.values()):,} invalid events are in no feature: {reasons}")
+    if each.doubled:
+        lines.append(f"{name}: {each.doubled:,} rows were in more than one segment and count once")
+    if each.replaced:
+        lines.append(f"{name}: {each.replaced:,} parts of others were replaced")
+    if each.deleted:
+        lines.append(f"{name}: {each.deleted:,} segments of Bronze were deleted")
     if each.held_back:
         text = "segments are so young that others of before may still come; run again later"
         lines.append(f"{name}: {each.held_back:,} {text}")

@@ -33,7 +33,8 @@ EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
 EXIT_REJECTED = 3
 _SIGNALLED = 128
-_FILE_WIDTH = 160
+_FILE_WIDTH = 10_000
+"""A pipe has no width: a line there is one that grep finds, however long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,6 @@ def _show(report: Report, manner: Manner) -> None:
 
 
 def _console() -> Console:
-    """A file or a pipe has no width: nothing is cut off there."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else _FILE_WIDTH)
 
 

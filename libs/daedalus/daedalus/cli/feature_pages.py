@@ -5,7 +5,6 @@ Keys of the JSON, one object a feature:
     name, table, layer ("silver" or "gold"), channel, category
     columns       the names that the parameters give it, in the order in which they are stored
     unit, dtype   "float64", "int64", "bool" or "category"; labels: the values of a category
-    nullable      whether its columns may be null: then where the definition has no value (never NaN or infinity)
     definition    how it is computed;  reference: where that comes from, or empty
     inputs        what it reads;  state: what is remembered for it between events
 """
@@ -121,7 +120,6 @@ def _values(item: Item) -> dict[str, Any]:
         "unit": str(entry.unit),
         "dtype": first.dtype,
         "labels": list(first.labels),
-        "nullable": True,
         "definition": entry.meaning,
         "reference": entry.reference,
         "inputs": entry.inputs,
@@ -154,7 +152,7 @@ def _block(item: Item) -> RichTable:
         "category": values["category"],
         "definition": values["definition"],
         "unit": values["unit"],
-        "type": f"{kind}; null where the definition has no value, never NaN or infinite",
+        "type": f"{kind}; where the definition has no value, null, never NaN or infinite",
         "reference": values["reference"] or "none",
         "inputs": values["inputs"],
         "state": values["state"],

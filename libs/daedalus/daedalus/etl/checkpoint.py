@@ -37,6 +37,8 @@ class Checkpoint(msgspec.Struct, frozen=True):
     hour: int | None = None
     consumed: tuple[str, ...] = ()
     """Segments of that hour that are read."""
+    first_ts: int = 0
+    """ns of the first event of all that were read, and of the last."""
     last_ts: int = 0
     state: StoredState | None = None
     seqs: dict[str, int] = {}

@@ -22,6 +22,8 @@ class BadSegment(msgspec.Struct, frozen=True):
     key: str
     reason: str
     """What is wrong with it, for people; names the segment."""
+    found: str = ""
+    """Size and time of the object when it was put aside, see `quarantine`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import cast
 
 import msgspec
@@ -19,8 +18,10 @@ from daedalus.etl.chunks import BadSegment, Chunk, Position
 from daedalus.etl.ndjson import LineChunk, NdjsonInput, NdjsonPosition
 from daedalus.etl.parts import Gathering
 from daedalus.etl.publishing import publish
+from daedalus.etl.replacing import stretch_of
 from daedalus.etl.task import Bench, Origin, StoredState, Task, TaskDone
 from daedalus_common.parquet.arrow_tables import Compression
+from daedalus_common.plans import HOUR_NS
 from daedalus_common.stores import ObjectStore, StoreSettings, open_store
 from daedalus_features import (
     EXTENSIONS_GROUP,
@@ -46,7 +47,9 @@ class _Tally:
     """What was seen besides rows."""
 
     place: bytes
+    first_ts: int = 0
     last_ts: int = 0
+    hours: set[int] = field(default_factory=set)
     events: int = 0
     missing: int = 0
     doubled: int = 0
@@ -71,7 +74,9 @@ def carry_out(bench: Bench, task: Task, state: StoredState | None, counters: Map
         if not len(events):
             continue
         tally.events += chunk.recorded
+        tally.first_ts = tally.first_ts or int(events.ts[0])
         tally.last_ts = int(events.ts[-1])
+        tally.hours.update(np.unique(events.ts // HOUR_NS).tolist())
         if market_state is None and task.origin is not None:
             market_state = started(task.origin, bench.channels, int(events.ts[0]))
         advanced = advance(market_state, events)
@@ -81,10 +86,12 @@ def carry_out(bench: Bench, task: Task, state: StoredState | None, counters: Map
         gathering.add(advanced.rows)
     drafts = gathering.parts()
     store = store_of(bench.output)
-    parts, replaced = publish(store, bench, task, drafts, counters, tally.last_ts)
+    stretch = stretch_of(task, tally.first_ts, tally.last_ts, tally.hours)
+    parts, replaced = publish(store, bench, task, drafts, counters, stretch)
     return TaskDone(
         place=tally.place,
         state=None if market_state is None else stored(market_state),
+        first_ts=tally.first_ts,
         last_ts=tally.last_ts,
         events=tally.events,
         rows=dict(gathering.rows),
@@ -142,7 +149,7 @@ def started(origin: Origin, channels: tuple[str, ...], ts: int) -> MarketState:
 
 def _chunks(bench: Bench, task: Task) -> Iterator[Chunk | LineChunk]:
     if bench.source is None:
-        lines = NdjsonInput([Path(name) for name in task.files])
+        lines = NdjsonInput.as_planned(task.files)
         after = msgspec.msgpack.decode(task.place, type=NdjsonPosition) if task.place else None
         yield from lines.read(task.market, after=after, limit=task.limit, tables_needed=bench.payloads)
         return

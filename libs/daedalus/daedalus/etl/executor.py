@@ -46,7 +46,7 @@ class TransformExecutor:
         `input` is a folder with Bronze, `s3://bucket/prefix`, or files or folders of NDJSON. Raises UsageError.
         """
         texts = (str(input),) if isinstance(input, str | Path) else tuple(input)
-        to = output_of(None if output is None else str(output), config, fsync=config.ingestion.enable_fsync)
+        to = output_of(None if output is None else str(output), config)
         return cls(Places(config, input_of(texts, config), to), state_dir or config.storage.paths.state_dir)
 
     def run(

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from daedalus.etl.checkpoint import SUFFIX, WAY_OUT, Checkpoint, read_checkpoint, write_checkpoint
-from daedalus.etl.problems import EtlError
+from daedalus.etl.problems import EtlError, UsageError
 from daedalus.etl.targets import Target
 from daedalus.etl.task import Parameters
 from daedalus_common.markets import Market
@@ -65,7 +65,14 @@ class JobFolder:
 
     def read(self, market: Market) -> Checkpoint | None:
         """The market's checkpoint, None for a market that has none. Raises UsageError or EtlError."""
-        return read_checkpoint(self._file(market))
+        path = self._file(market)
+        found = read_checkpoint(path)
+        if found is not None and found.market != market:
+            raise UsageError(
+                f"{market.exchange} {market.symbol}: the checkpoint {path} is of {found.market.symbol}, which has the "
+                "same name in paths; write the symbol as it was written before, or compute it into another --output"
+            )
+        return found
 
     def write(self, checkpoint: Checkpoint) -> None:
         write_checkpoint(self._file(checkpoint.market), checkpoint)

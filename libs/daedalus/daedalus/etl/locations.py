@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from daedalus.etl.ndjson_files import SUFFIXES, holds_files, input_files
 from daedalus.etl.problems import UsageError
 from daedalus_common.config import Config
 from daedalus_common.config.sections.storage import StoreSettings as StoreSection
@@ -13,7 +14,6 @@ INPUT_ROLE = "storage.etl_storage_input"
 OUTPUT_ROLE = "storage.etl_storage_output"
 
 _S3 = "s3://"
-_LINES = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +42,25 @@ def input_of(texts: tuple[str, ...], config: Config) -> Input:
     for text in texts:
         if text.startswith(_S3):
             raise UsageError(f"--input {text}: NDJSON files are read from disk only, and Bronze from one place")
-        if not Path(text).exists():
-            raise UsageError(f"--input {text}: there is no such file or folder")
-    return Input(files=tuple(Path(text).absolute() for text in texts))
+        if _holds_bronze(Path(text)):
+            raise UsageError(f"--input {text} holds Bronze: give it alone, and NDJSON files in a run of their own")
+    files = tuple(Path(text).absolute() for text in texts)
+    input_files(files)
+    return Input(files=files)
 
 
-def output_of(text: str | None, config: Config, fsync: bool = True) -> StoreSettings:
-    """Of `--output`; the configuration's without it."""
+def output_of(text: str | None, config: Config) -> StoreSettings:
+    """Of `--output`; the configuration's without it. Synced always: checkpoints say what is there to stay."""
     section = config.storage.etl_storage_output
     if text is None:
-        return store_settings(OUTPUT_ROLE, section, fsync=fsync)
-    return store_of_text(text, OUTPUT_ROLE, section, fsync)
+        return store_settings(OUTPUT_ROLE, section)
+    return store_of_text(text, OUTPUT_ROLE, section)
 
 
-def store_of_text(text: str, role: str, section: StoreSection, fsync: bool = True) -> StoreSettings:
+def store_of_text(text: str, role: str, section: StoreSection) -> StoreSettings:
     """A path, or `s3://bucket/prefix` with endpoint and keys of the configuration's section where it has some."""
     if not text.startswith(_S3):
-        return StoreSettings(base_dir=Path(text).expanduser().absolute(), fsync=fsync, role=role)
+        return StoreSettings(base_dir=Path(text).expanduser().absolute(), role=role)
     bucket, _, prefix = text.removeprefix(_S3).partition("/")
     if not bucket:
         raise UsageError(f"{text}: the name of the bucket is missing; write s3://BUCKET/PREFIX")
@@ -82,14 +84,18 @@ def _names_lines(text: str) -> bool:
         return False
     path = Path(text)
     if path.is_dir():
-        return not (path / "bronze").is_dir() and any(each.name.endswith(_LINES) for each in path.iterdir())
-    return path.is_file() or path.name.endswith(_LINES)
+        return not _holds_bronze(path) and holds_files(path)
+    return path.is_file() or path.name.endswith(SUFFIXES)
+
+
+def _holds_bronze(folder: Path) -> bool:
+    return (folder / "bronze").is_dir()
 
 
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise UsageError(f"--input {folder}: there is no such file or folder")
-    if not (folder / "bronze").is_dir() and "bronze" in folder.parts:
+    if not _holds_bronze(folder) and "bronze" in folder.parts:
         parts = folder.parts
         root = Path(*parts[: parts.index("bronze")])
         raise UsageError(f"--input {folder} lies within Bronze: give the folder that holds it, {root}")

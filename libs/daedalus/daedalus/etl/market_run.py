@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from daedalus.etl.checkpoint import Checkpoint
 from daedalus.etl.sources import TaskSource
 from daedalus.etl.task import Task, TaskDone
+from daedalus_common.events import CONTROL
 from daedalus_common.markets import Market
 from daedalus_common.plans import HOUR_NS
 
@@ -24,7 +25,7 @@ class MarketRun:
         self._deletes = delete_segments
         self.checkpoint = checkpoint
         self.counters: dict[str, int] = {}
-        """The last counter of each partition that this run has looked through."""
+        """The last counter that this run has given in each partition."""
 
     @property
     def market(self) -> Market:
@@ -45,7 +46,8 @@ class MarketRun:
         task = self._source.next_task(self.checkpoint)
         if task is None:
             return None
-        task = replace(task, owner=self.checkpoint.owner)
+        before = self.checkpoint
+        task = replace(task, owner=before.owner, first_ts=before.first_ts, after_ts=before.last_ts)
         self._save(replace(self.checkpoint, pending=task))
         return task
 
@@ -56,7 +58,9 @@ class MarketRun:
         checkpoint = after(self.checkpoint, task, done)
         if self._deletes and not was_cut(task, done):
             bad = {segment.key for segment in done.bad_segments}
-            keys = tuple(key for of_table in task.segments.values() for key in of_table if key not in bad)
+            # What a market computes with is known from its geneses alone, in whatever run comes next.
+            payloads = (keys for table, keys in task.segments.items() if table != CONTROL)
+            keys = tuple(key for of_table in payloads for key in of_table if key not in bad)
             checkpoint = replace(checkpoint, deleting=keys)
         self._save(checkpoint)
         return checkpoint.deleting
@@ -86,6 +90,7 @@ def after(before: Checkpoint, task: Task, done: TaskDone) -> Checkpoint:
         # The segments of a task that ended at a limit have more to give.
         hour=done.last_ts // HOUR_NS if cut else task.last_hour if task.segments else before.hour,
         consumed=() if cut else task.last_keys,
+        first_ts=before.first_ts or done.first_ts,
         last_ts=max(before.last_ts, done.last_ts),
         state=done.state,
         seqs=done.seqs,

@@ -8,6 +8,7 @@ price that is no number is NaN, so that its book or trade is invalid, but its ti
 import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -31,6 +32,8 @@ KINDS = {
 _END_OF_TIME = 2**62
 _EXCHANGE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SYMBOL = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,64}")
+_NAME_LIMIT_BYTES = 200
+"""A market's name is part of names of files, 255 bytes at most, and a symbol of 64 characters can take 768 there."""
 _SIDES = {"buy": 1, "sell": -1}
 _BATCH = 256
 """Books kept as Python's numbers until they become an array: 5 MB of 50 levels."""
@@ -76,9 +79,17 @@ def read_head(content: bytes) -> Head | str:
         return f"its channel is none of {', '.join(KINDS)}"
     if not 0 <= head.capture_ts < _END_OF_TIME:
         return "its capture_ts is not within [0, 2^62)"
-    if not _EXCHANGE.fullmatch(head.exchange) or not _SYMBOL.fullmatch(head.symbol):
+    return _objection(head.exchange, head.symbol) or head
+
+
+@lru_cache(maxsize=4096)
+def _objection(exchange: str, symbol: str) -> str | None:
+    """Why these name no market."""
+    if not _EXCHANGE.fullmatch(exchange) or not _SYMBOL.fullmatch(symbol):
         return "it names no market: exchange and symbol have 1 to 64 characters, an exchange only A-Z a-z 0-9 . _ -"
-    return head
+    if len(Market(exchange, symbol).name) > _NAME_LIMIT_BYTES:
+        return f"its market's name takes more than {_NAME_LIMIT_BYTES} bytes in paths"
+    return None
 
 
 class LineFilter:

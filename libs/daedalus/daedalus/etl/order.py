@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from daedalus.etl.filters import FilterSpec
 from daedalus.etl.jobs import JobSpec
 from daedalus.etl.locations import Input, location
-from daedalus.etl.origins import begin_ns
 from daedalus.etl.problems import UsageError
 from daedalus.etl.sources import Wanted
-from daedalus.etl.targets import Target, channels_of, check_channels, payloads_of, tables_of
+from daedalus.etl.targets import Target, channels_of, check_channels, payloads_of, tables_of, targets_of
 from daedalus.etl.task import Bench, Parameters
 from daedalus_common.config import Config
 from daedalus_common.config.schema import nearest
@@ -64,10 +63,11 @@ def check_order(order: Order, places: Places) -> None:
         raise UsageError(
             "--date, --from and --to select partitions of Bronze, and NDJSON files have none: leave them out"
         )
-    if config.etl.delete_after_processing and input_.store is not None and set(order.targets) != set(Target):
+    left_out = set(targets_of(config.etl.channels.enabled)) - set(order.targets)
+    if config.etl.delete_after_processing and input_.store is not None and left_out:
         raise UsageError(
-            "etl.delete_after_processing is true, so a run must cover every table before it deletes Bronze: "
-            "compute `all`, or set it to false"
+            "etl.delete_after_processing is true, so a run must cover every table before it deletes Bronze, and "
+            f"{', '.join(sorted(left_out))} is left out: compute every target, or set it to false"
         )
 
 
@@ -98,7 +98,6 @@ def bench_of(order: Order, places: Places) -> Bench:
         payloads=payloads_of(channels, params),
         parameters=order.parameters,
         replace=order.replace,
-        begin=begin_ns(order.filters.begin),
     )
 
 
@@ -112,6 +111,18 @@ def chosen(markets: Sequence[Market], filters: FilterSpec, where: str) -> list[M
     if filters.symbol is not None and not found:
         raise _unknown("--symbol", filters.symbol, sorted({market.symbol for market in of_exchange}), where)
     return found
+
+
+def check_names(markets: Iterable[Market]) -> None:
+    """Raises UsageError for two markets that have one name in paths."""
+    named: dict[str, Market] = {}
+    for market in markets:
+        other = named.setdefault(market.name, market)
+        if other != market:
+            raise UsageError(
+                f"the input has both {other.symbol} and {market.symbol} of {market.exchange}, which are both "
+                f"{market.name} in paths: write the symbol in one way"
+            )
 
 
 def _unknown(option: str, name: str, known: Sequence[str], where: str) -> UsageError:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime
+from datetime import date
 
 from daedalus.etl.bronze_catalog import BronzeCatalog
 from daedalus.etl.chunks import BadSegment
 from daedalus.etl.filters import FilterSpec
+from daedalus.etl.problems import UsageError
 from daedalus.etl.segments import open_segment, read_group
 from daedalus.etl.task import Origin
 from daedalus_common.events import CONTROL
@@ -28,7 +29,10 @@ def configured_origin(params: FeatureConfig) -> Origin:
 
 
 class Geneses:
-    """Looks for the geneses that were recorded, in the segments of control events alone."""
+    """Looks for the geneses that were recorded, in the segments of control events alone.
+
+    Raises UsageError where a damaged segment may have held the one that counts.
+    """
 
     def __init__(self, store: ObjectStore, catalog: BronzeCatalog) -> None:
         self._store = store
@@ -38,16 +42,22 @@ class Geneses:
         """The latest one recorded before a day; reads backward from there."""
         for keys in self._backward(market, day):
             for genesis in self._read(keys[::-1]):
+                if isinstance(genesis, BadSegment):
+                    raise _unknown(market, genesis)
                 if genesis is not None:
                     return genesis
         return None
 
     def any_from(self, market: Market, day: date | None) -> bool:
         """Whether one was recorded on that day or later."""
+        damaged: BadSegment | None = None
         for partition in self._catalog.hours(market, FilterSpec(begin=day)):
-            keys = [info.key for info in partition.segments.get(CONTROL, ())]
-            if any(genesis is not None for genesis in self._read(keys)):
-                return True
+            for genesis in self._read([info.key for info in partition.segments.get(CONTROL, ())]):
+                if isinstance(genesis, Origin):
+                    return True
+                damaged = damaged or genesis
+        if damaged is not None:
+            raise _unknown(market, damaged)
         return False
 
     def _backward(self, market: Market, day: date) -> Iterator[list[str]]:
@@ -56,33 +66,36 @@ class Geneses:
             hours = self._catalog.hours(market, FilterSpec(begin=each, end=each))
             yield [info.key for partition in hours for info in partition.segments.get(CONTROL, ())]
 
-    def _read(self, keys: Sequence[str]) -> Iterator[Origin | None]:
+    def _read(self, keys: Sequence[str]) -> Iterator[Origin | BadSegment | None]:
         with ThreadPoolExecutor(_READERS) as pool:
             for begin in range(0, len(keys), _AT_ONCE):
                 yield from pool.map(self._last_genesis, keys[begin : begin + _AT_ONCE])
 
-    def _last_genesis(self, key: str) -> Origin | None:
-        """Of one segment; a damaged one has none, and is told of when its events are read."""
+    def _last_genesis(self, key: str) -> Origin | BadSegment | None:
+        """Of one segment."""
         with self._store.open_input(key) as file:
             opened = open_segment(key, file)
-            if isinstance(opened, BadSegment) or not set(_COLUMNS) <= set(opened.schema_arrow.names):
-                return None
+            if isinstance(opened, BadSegment):
+                return opened
+            lacking = set(_COLUMNS) - set(opened.schema_arrow.names)
+            if lacking:
+                return BadSegment(key, f"{key}: it has no column {min(lacking)}")
             for group in reversed(range(opened.num_row_groups)):
                 rows = read_group(key, opened, group, _COLUMNS)
                 if isinstance(rows, BadSegment):
-                    continue
+                    return rows
                 for row in reversed(rows.to_pylist()):
                     if row["kind"] == "genesis" and row["params"] is not None:
                         return Origin(row["genesis_id"] or "", row["params"])
         return None
 
 
+def _unknown(market: Market, damaged: BadSegment) -> UsageError:
+    return UsageError(
+        f"{market.name}: {damaged.reason}; it may have held the parameters that live computed with. Put it right, or "
+        "give --parameters config to compute with the configuration's"
+    )
+
+
 def _day_before(day: date) -> date:
     return date.fromordinal(day.toordinal() - 1)
-
-
-def begin_ns(day: date | None) -> int:
-    """The first instant of a UTC day; 0 for None."""
-    if day is None:
-        return 0
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000_000

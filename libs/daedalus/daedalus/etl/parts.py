@@ -3,7 +3,7 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import numpy as np
@@ -32,6 +32,12 @@ class DraftPart:
     draft: Draft
     first: int
     last: int
+    hours: set[int] = field(default_factory=set)
+    """Of the rows, from the epoch."""
+
+    @property
+    def ascending_hours(self) -> list[int]:
+        return sorted(self.hours)
 
     @property
     def folder(self) -> str:
@@ -115,6 +121,7 @@ class Gathering:
             draft = Draft(rows.table, rows.schema, self._compression)
             part = self._parts[at] = DraftPart(place, draft, int(times[0]), int(times[-1]))
         part.last = int(times[-1])
+        part.hours.update(np.unique(times // HOUR_NS).tolist())
         part.draft.add(rows)
         if part.draft.has_row_group:
             part.draft.encode()

@@ -1,27 +1,18 @@
 """The parts of a task, created where nobody else's rows are, or in their place."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
-from daedalus.etl.foreign_parts import Found, Range, Span, in_the_way, look_up, nearby, spans
+from daedalus.etl.foreign_parts import Partition, Span, folders, survey
 from daedalus.etl.parts import DraftPart
 from daedalus.etl.problems import EtlError, Occupied
+from daedalus.etl.replacing import Stretch, foreign, objection, outdated, reaches_past
 from daedalus.etl.task import Bench, Part, Task
 from daedalus_common.parquet.objects import Identity, read_identity
-from daedalus_common.plans import Segment, object_key
+from daedalus_common.plans import HOUR_NS, Segment, object_key
 from daedalus_common.stores import CreateResult, ObjectStore
+from daedalus_features import FeatureConfig, transforms
 
-
-@dataclass(slots=True)
-class _Folder:
-    """What a partition holds already."""
-
-    counter: int
-    """The greatest one taken."""
-    own: list[Span] = field(default_factory=list)
-    """Parts of this very task, by an earlier attempt."""
-    foreign: list[Span] = field(default_factory=list)
+_WAY_OUT = "give --restart --replace to compute the market anew and put its rows in their place"
 
 
 def publish(
@@ -30,81 +21,113 @@ def publish(
     task: Task,
     drafts: Sequence[DraftPart],
     counters: Mapping[str, int],
-    last_ts: int,
+    stretch: Stretch,
 ) -> tuple[list[Part], list[str]]:
     """Creates the parts; gives them with the keys of others' parts that they replaced.
 
-    `counters` tells the last counter of partitions that this process has looked through before. `last_ts` is the time
-    of the task's last event. Raises Occupied, before anything is created, where others' parts are in the way.
+    `counters` tells the last counter that this run has given in a partition. Raises, before anything is created,
+    Occupied where others' parts are in the way, and EtlError where an earlier attempt at the task has left parts
+    with other rows than these.
     """
-    folders = {name: _look(store, task, name, drafts, counters) for name in {draft.folder for draft in drafts}}
-    _check(bench, task, drafts, folders, last_ts)
-    parts, replaced = [], []
+    written = _hours(drafts)
+    near = {*stretch.hours, *(hour for hours in written.values() for hour in hours)}
+    if not near:
+        return [], []
+    if bench.replace and not task.after_ts:
+        near.add(stretch.end // HOUR_NS)  # what is in the way there is in the way of the whole run
+    names = folders(store, _layers(bench.tables), task.market, near) | written.keys()
+    partitions = survey(store, names, max(near))
+    earlier = _earlier(store, task, drafts, partitions)
+    _check(bench, task, drafts, partitions, stretch, is_begun=bool(earlier))
+    taken = {name: max(partition.counter, counters.get(name, 0)) for name, partition in partitions.items()}
+    parts = []
     for draft in drafts:
-        folder = folders[draft.folder]
-        covers = [span.found.key for span in in_the_way(folder.foreign, task.owner, Range(draft.first, draft.last))]
-        parts.append(_create(store, task, draft, folder, covers))
-        replaced += covers
-    for key in dict.fromkeys(replaced):
+        at = draft.folder
+        covers = [span.found.key for span in foreign(partitions[at], task.owner) if span.touches(draft.ascending_hours)]
+        span = earlier.get(_mark(draft))
+        counter = taken[at] + 1 if span is None else span.found.counter
+        taken[at] = max(taken[at], counter)
+        parts.append(_create(store, task, draft, counter, covers))
+    replaced = outdated(partitions, task.owner, stretch, written) if bench.replace else []
+    for key in replaced:
         store.delete(key)
-    return parts, list(dict.fromkeys(replaced))
+    return parts, replaced
 
 
-def _look(
-    store: ObjectStore, task: Task, folder: str, drafts: Sequence[DraftPart], counters: Mapping[str, int]
-) -> _Folder:
-    if folder in counters:
-        return _Folder(counters[folder])
-    found: list[Found] = look_up(store, folder)
-    mine = [draft for draft in drafts if draft.folder == folder]
-    near = nearby(found, Range(min(draft.first for draft in mine), max(draft.last for draft in mine)))
-    seen = spans(store, near)
-    return _Folder(
-        max((part.counter for part in found), default=0),
-        own=[span for span in seen if (span.job, span.task) == (task.owner, task.number)],
-        foreign=[span for span in seen if span.job != task.owner],
-    )
+_Mark = tuple[str, str, int, int]
+"""Partition, schema, and the times of the first and last row: what one task has one part of."""
 
 
-def _check(bench: Bench, task: Task, drafts: Sequence[DraftPart], folders: Mapping[str, _Folder], last_ts: int) -> None:
+def _mark(draft: DraftPart) -> _Mark:
+    return draft.folder, draft.place.schema, draft.first, draft.last
+
+
+def _layers(tables: frozenset[str]) -> dict[str, str]:
+    """The layers of tables by name. Users' transforms must be loaded."""
+    known = (table for each in transforms(FeatureConfig()) for table in each.tables)
+    return {table.name: table.layer for table in known if table.name in tables}
+
+
+def _hours(drafts: Sequence[DraftPart]) -> dict[str, list[int]]:
+    """The hours of the rows by partition, ascending."""
+    hours: dict[str, set[int]] = {}
     for draft in drafts:
-        for span in in_the_way(folders[draft.folder].foreign, task.owner, Range(draft.first, draft.last)):
-            objection = _objection(bench, span, last_ts)
-            if objection:
+        hours.setdefault(draft.folder, set()).update(draft.hours)
+    return {name: sorted(of_name) for name, of_name in hours.items()}
+
+
+def _earlier(
+    store: ObjectStore, task: Task, drafts: Sequence[DraftPart], partitions: Mapping[str, Partition]
+) -> dict[_Mark, Span]:
+    """The parts that this very task has created before a crash, each the same as one of the drafts."""
+    own = {
+        (name, span.schema, span.first, span.last): span
+        for name, partition in partitions.items()
+        for span in partition.spans
+        if (span.job, span.task) == (task.owner, task.number)
+    }
+    known = {_mark(draft) for draft in drafts}
+    for mark, span in own.items():
+        if mark not in known:
+            raise EtlError(
+                f"{store.describe()}: {span.found.key} is of an earlier attempt at task {task.number} of "
+                f"{task.market.name}, which has read other input than there is now: a segment was damaged or repaired, "
+                f"or a file has grown; {_WAY_OUT}"
+            )
+    return own
+
+
+def _check(
+    bench: Bench,
+    task: Task,
+    drafts: Sequence[DraftPart],
+    partitions: Mapping[str, Partition],
+    stretch: Stretch,
+    *,
+    is_begun: bool,
+) -> None:
+    for draft in drafts:
+        for span in foreign(partitions[draft.folder], task.owner):
+            said = objection(span, stretch, replaces=bench.replace) if span.touches(draft.ascending_hours) else None
+            if said:
                 # What an earlier attempt has written belongs to a task that must stay as it is.
-                begun = any(folder.own for folder in folders.values())
-                raise (EtlError if begun else Occupied)(f"{span.found.key} {objection}")
+                raise (EtlError if is_begun else Occupied)(f"{span.found.key} {said}")
+    tables = {_table(draft.folder) for draft in drafts} if bench.replace and not task.after_ts else set()
+    for name, partition in partitions.items():
+        for span in foreign(partition, task.owner) if _table(name) in tables else ():
+            if reaches_past(span, stretch):
+                said = objection(span, stretch, replaces=True)
+                raise (EtlError if is_begun else Occupied)(f"{span.found.key} {said}")
 
 
-def _objection(bench: Bench, span: Span, last_ts: int) -> str | None:
-    """Why a part of others cannot be written over."""
-    if span.is_unknown:
-        return "is no part of Daedalus, and lies where this run would write; move it away"
-    whose = f"another run (job {span.job})" if span.job else "the live featurizer, or somebody else"
-    if not bench.replace:
-        return (
-            f"holds rows of {whose}, from {_time(span.first)} to {_time(span.last)}, where this run would write too; "
-            "give --replace to put its rows in their place, or choose another --output"
-        )
-    if span.last > last_ts:
-        return (
-            f"holds rows of {whose} up to {_time(span.last)}, later than the input that was read, up to "
-            f"{_time(last_ts)}: to replace it would lose them; end the run a day earlier with --to"
-        )
-    if span.first < bench.begin:
-        return (
-            f"holds rows of {whose} from {_time(span.first)}, before this run begins: to replace it would lose them; "
-            "begin a day earlier with --from"
-        )
-    return None
+def _table(folder: str) -> str:
+    """The table of a partition, of bars with their duration."""
+    return folder.partition("/exchange=")[0]
 
 
-def _create(store: ObjectStore, task: Task, draft: DraftPart, folder: _Folder, covers: Sequence[str]) -> Part:
+def _create(store: ObjectStore, task: Task, draft: DraftPart, counter: int, covers: Sequence[str]) -> Part:
     place = draft.place
-    earlier = _earlier(store, folder, draft)
     data, identity = draft.finished(task.market, task.owner, task.number, covers)
-    counter = earlier.found.counter if earlier else folder.counter + 1
-    folder.counter = max(folder.counter, counter)
     segment = Segment(place.table, place.partition, place.stamp, counter, identity.rows, place.schema)
     key = object_key(segment)
     created = store.create(key, data, _metadata(identity)) is CreateResult.CREATED
@@ -113,21 +136,13 @@ def _create(store: ObjectStore, task: Task, draft: DraftPart, folder: _Folder, c
     return Part(draft.folder, counter, key, place.table, identity.rows, len(data), created)
 
 
-def _earlier(store: ObjectStore, folder: _Folder, draft: DraftPart) -> Span | None:
-    """The same part, created before a crash."""
-    for span in folder.own:
-        if (span.first, span.last, span.schema) == (draft.first, draft.last, draft.place.schema):
-            return span
-    return None
-
-
 def _verify(store: ObjectStore, key: str, identity: Identity) -> None:
     with store.open_input(key) as file:
         found = read_identity(file)
     if found != identity:
         raise EtlError(
             f"{store.describe()}: {key} exists with other rows than this run would write: found {found}, "
-            f"expected {identity}; move it away, or start anew with --restart --replace"
+            f"expected {identity}; {_WAY_OUT}"
         )
 
 
@@ -138,7 +153,3 @@ def _metadata(identity: Identity) -> dict[str, str]:
         "rows": str(identity.rows),
         "key-hash": identity.key_hash,
     }
-
-
-def _time(nanoseconds: int) -> str:
-    return datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat(timespec="seconds")

@@ -47,6 +47,8 @@ class MarketReport:
     replaced: int = 0
     deleted: int = 0
     held_back: int = 0
+    changed: tuple[str, ...] = ()
+    """Segments that an earlier run has put aside as damaged, and that are others now."""
     checkpoint: Checkpoint | None = None
     """At the end of the run."""
 
@@ -142,6 +144,7 @@ def _market(report: MarketReport) -> dict[str, Any]:
         "replaced": report.replaced,
         "deleted": report.deleted,
         "held_back": report.held_back,
+        "changed": list(report.changed),
         "so_far": None if reached is None else _so_far(reached),
     }
 

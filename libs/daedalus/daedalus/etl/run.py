@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Event
 
+from msgspec.structs import replace
+
 from daedalus.etl.market_run import MarketRun
 from daedalus.etl.problems import EtlError, Occupied, UsageError
+from daedalus.etl.quarantine import as_found
 from daedalus.etl.report import Report
 from daedalus.etl.task import Bench, Task, TaskDone
 from daedalus.etl.workers import Workers
@@ -41,13 +44,16 @@ class Runner:
         self._tick = tick
 
     def carry_out(self, runs: Iterable[MarketRun]) -> None:
-        """Raises the first error of any task, once the other tasks under way have ended and are kept."""
+        """Raises the first error of a task or its planning, once the other tasks under way have ended and are kept."""
         waiting = deque(runs)
         under_way: dict[Future[TaskDone], _UnderWay] = {}
         errors: list[BaseException] = []
         while True:
             while waiting and len(under_way) < self._workers.slots and not errors and not self._stop.is_set():
-                self._begin(waiting.popleft(), under_way)
+                try:
+                    self._begin(waiting.popleft(), under_way)
+                except Exception as error:
+                    errors.append(error)
             if not under_way:
                 break
             ended, _ = wait(under_way, _TICK_SECONDS, FIRST_COMPLETED)
@@ -88,6 +94,8 @@ class Runner:
                 f"{work.run.market.name}: {error}: a segment that was listed is gone; give --restart (with --replace) "
                 "to compute the market from what is there now"
             ) from error
+        if done.bad_segments and self._bronze is not None:
+            done = replace(done, bad_segments=as_found(self._bronze, done.bad_segments))
         work.run.done(work.task, done)
         market = self._report.of(work.run.market)
         market.add(work.task, done, work.task.day or _day(done.last_ts))

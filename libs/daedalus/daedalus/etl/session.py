@@ -13,10 +13,11 @@ from daedalus.etl.computing import store_of
 from daedalus.etl.jobs import JobFolder
 from daedalus.etl.locations import location
 from daedalus.etl.market_run import MarketRun
-from daedalus.etl.ndjson import NdjsonInput, NdjsonScan
-from daedalus.etl.order import Order, Places, bench_of, chosen
+from daedalus.etl.ndjson import LineSums, NdjsonInput, NdjsonScan
+from daedalus.etl.order import Order, Places, bench_of, check_names, chosen
 from daedalus.etl.planning import Piece
 from daedalus.etl.problems import UsageError
+from daedalus.etl.quarantine import changed
 from daedalus.etl.report import Report
 from daedalus.etl.run import Runner, Tick
 from daedalus.etl.sources import NDJSON_TASK_EVENTS, BronzeTasks, NdjsonTasks, TaskSource
@@ -25,6 +26,9 @@ from daedalus.etl.workers import Workers
 from daedalus_common.markets import Market
 from daedalus_common.stores import ObjectStore
 from daedalus_features import FeatureConfig
+
+_SCAN_SECONDS = 0.1
+"""Between looks whether a scan has ended."""
 
 
 def no_tick(_: Report) -> None:
@@ -42,7 +46,7 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class PlannedMarket:
-    """What a run would read of one market: of Bronze days, segments and bytes, of NDJSON at most so many events."""
+    """What a run would read of one market: of Bronze days, segments and bytes, of NDJSON events and bytes."""
 
     market: Market
     days: tuple[str, ...]
@@ -65,6 +69,8 @@ class Session:
         self._runs: dict[Market, MarketRun] = {}
         self._bronze: ObjectStore | None = None if places.input.store is None else store_of(places.input.store)
         self._bench = bench_of(order, places)
+        self._line_bytes: int | None = None
+        """Of NDJSON, that are yet to be read; None before the first scan."""
 
     def run(self, stop: Event, tick: Tick = no_tick, *, patient: bool = False) -> Report:
         """One pass over all markets. `patient`: see `BronzeTasks`."""
@@ -72,17 +78,22 @@ class Session:
         report = self.new_report()
         if not patient:
             self._check_there_is_bronze()
-        lines = None if self._bronze is not None else NdjsonInput(self._places.input.files)
-        scan = None if lines is None else lines.scan()
+        scan = self._scan()
         if scan is not None:
             _take_in(report, scan)
-        markets = self.markets() if scan is None else chosen(scan.markets, self._order.filters, "the input")
+        markets = self.markets() if scan is None else self._markets_of(scan)
         for market in markets:
-            source = self._source(market, lines, patient)
+            source = self._source(market, scan, patient)
             if market in self._runs:
                 self._runs[market].follow(source)
             else:
                 self._runs[market] = self._begin(market, source)
+            checkpoint = self._runs[market].checkpoint
+            source.check(checkpoint)
+            if self._bronze is not None and checkpoint.bad_segments:
+                report.of(market).changed = changed(self._bronze, checkpoint.bad_segments)
+        if scan is not None:
+            self._line_bytes = sum(_left(scan.sums[market], self._runs[market].checkpoint) for market in markets)
 
         def timed_tick(shown: Report) -> None:
             shown.seconds = self._around.seconds() - started
@@ -116,9 +127,14 @@ class Session:
         return found or chosen(catalog.markets(), self._order.filters, self._places.input.text)
 
     def remaining_bytes(self, given_up: Event) -> int:
-        """Of Bronze, that all markets have from where their checkpoints are. Lists all of it, a day at a time."""
+        """Of input, that all markets have from where their checkpoints are.
+
+        Lists all of Bronze, a day at a time; of NDJSON it waits for the first scan.
+        """
         if self._bronze is None:
-            return 0
+            while self._line_bytes is None and not given_up.wait(_SCAN_SECONDS):
+                pass
+            return self._line_bytes or 0
         catalog, total = BronzeCatalog(self._bronze), 0
         for market in self.markets():
             checkpoint = self._folder.read(market)
@@ -135,13 +151,14 @@ class Session:
         """What `run` would do; reads nothing but listings and footers, writes nothing."""
         self._check_there_is_bronze()
         if self._bronze is None:
-            return self._plan_of_lines()
+            return self._plan_of_lines(self._scan_of_lines())
         planned = []
         for market in self.markets():
             checkpoint = self._checkpoint(market)
             source = BronzeTasks(
                 self._bronze, self._order.wanted, self._params, market, self._around.now(), patient=False
             )
+            source.check(checkpoint)
             pieces = list(source.pieces(checkpoint))
             pending = [checkpoint.pending] if checkpoint.pending else []
             read: list[Task | Piece] = [*pending, *pieces]
@@ -154,11 +171,27 @@ class Session:
             )
         return planned
 
-    def _plan_of_lines(self) -> list[PlannedMarket]:
-        scan = NdjsonInput(self._places.input.files).scan()
+    def _plan_of_lines(self, scan: NdjsonScan) -> list[PlannedMarket]:
+        planned = []
+        for market in self._markets_of(scan):
+            checkpoint = self._checkpoint(market)
+            self._lines(market, scan).check(checkpoint)
+            left = scan.events[market] - checkpoint.events
+            size_bytes = _left(scan.sums[market], checkpoint)
+            planned.append(PlannedMarket(market, (), -(-left // NDJSON_TASK_EVENTS), 0, size_bytes, left, 0))
+        return planned
+
+    def _scan(self) -> NdjsonScan | None:
+        """Of NDJSON, what there is now."""
+        return None if self._bronze is not None else self._scan_of_lines()
+
+    def _scan_of_lines(self) -> NdjsonScan:
+        return NdjsonInput(self._places.input.files).scan()
+
+    def _markets_of(self, scan: NdjsonScan) -> list[Market]:
         markets = chosen(scan.markets, self._order.filters, "the input")
-        events = [(market, scan.events[market] - self._checkpoint(market).events) for market in markets]
-        return [PlannedMarket(market, (), -(-left // NDJSON_TASK_EVENTS), 0, 0, left, 0) for market, left in events]
+        check_names(markets)
+        return markets
 
     def _check_there_is_bronze(self) -> None:
         """A folder without any is likely another one than was meant; in a bucket nothing tells."""
@@ -174,17 +207,24 @@ class Session:
         deletes = self._places.config.etl.delete_after_processing and self._bronze is not None
         return MarketRun(source, self._checkpoint(market), self._folder.write, deletes)
 
-    def _source(self, market: Market, lines: NdjsonInput | None, patient: bool) -> TaskSource:
-        wanted = self._order.wanted
+    def _source(self, market: Market, scan: NdjsonScan | None, patient: bool) -> TaskSource:
+        if scan is not None:
+            return self._lines(market, scan)
         if self._bronze is None:
-            if lines is None:
-                raise UsageError("neither Bronze nor NDJSON files to read")
-            return NdjsonTasks(lines, wanted, self._params, market)
-        return BronzeTasks(self._bronze, wanted, self._params, market, self._around.now(), patient)
+            raise UsageError("neither Bronze nor NDJSON files to read")
+        return BronzeTasks(self._bronze, self._order.wanted, self._params, market, self._around.now(), patient)
+
+    def _lines(self, market: Market, scan: NdjsonScan) -> NdjsonTasks:
+        return NdjsonTasks(scan, self._order.wanted, self._params, market)
 
     def _params(self, market: Market) -> FeatureConfig:
         params = FeatureConfig(**self._places.config.feature_parameters(market))
         return params.restricted([each for each in params.channels if each in self._bench.channels])
+
+
+def _left(sums: LineSums, checkpoint: Checkpoint) -> int:
+    """Bytes of a market's lines behind a checkpoint."""
+    return sums.size_bytes - sums.bytes_of(checkpoint.events)
 
 
 def _take_in(report: Report, scan: NdjsonScan) -> None:

@@ -10,17 +10,21 @@ import msgspec
 from daedalus.etl.bronze_catalog import BronzeCatalog
 from daedalus.etl.checkpoint import Checkpoint
 from daedalus.etl.chunks import Position
+from daedalus.etl.computing import restored
 from daedalus.etl.filters import FilterSpec
-from daedalus.etl.ndjson import NdjsonInput
+from daedalus.etl.input_end import input_end
+from daedalus.etl.ndjson import NdjsonPosition, NdjsonScan, check_unchanged
 from daedalus.etl.origins import CONFIGURED, Geneses, configured_origin
 from daedalus.etl.planning import TASK_BYTES, Hour, Piece, pieces
+from daedalus.etl.problems import UsageError
 from daedalus.etl.task import Origin, Parameters, Task
 from daedalus.etl.young_hours import SETTLED_AFTER, ReadableHours
 from daedalus_common.markets import Market
 from daedalus_common.stores import ObjectStore
-from daedalus_features import FeatureConfig
+from daedalus_features import FeatureConfig, SchemaError
 
-NDJSON_TASK_EVENTS = 1_000_000
+NDJSON_TASK_EVENTS = 250_000
+"""Half a minute of work, which a crash or a stop loses at most."""
 
 ParamsOf = Callable[[Market], FeatureConfig]
 
@@ -43,6 +47,10 @@ class TaskSource(Protocol):
     held_back: int
     """Segments that are there but may not be read before others arrive."""
 
+    def check(self, checkpoint: Checkpoint) -> None:
+        """Raises UsageError where what there is now does not go on from what the checkpoint has reached."""
+        ...
+
     def next_task(self, checkpoint: Checkpoint) -> Task | None:
         """The one that follows what the checkpoint has reached; None when there is nothing more for now."""
         ...
@@ -58,6 +66,7 @@ class BronzeTasks:
         self, store: ObjectStore, wanted: Wanted, params_of: ParamsOf, market: Market, now: datetime, patient: bool
     ) -> None:
         self.held_back = 0
+        self._store = store
         self._catalog = BronzeCatalog(store)
         self._geneses = Geneses(store, self._catalog)
         self._readable = ReadableHours(store, now)
@@ -67,6 +76,17 @@ class BronzeTasks:
         self._now = now
         self._patient = patient
         self._pieces: Iterator[Piece] | None = None
+        self._end: int | None = None
+
+    def check(self, checkpoint: Checkpoint) -> None:
+        began = _genesis_of(checkpoint)
+        now = configured_origin(self._params_of(self._market)).genesis_id
+        if began is not None and began.startswith(CONFIGURED) and began != now:
+            raise UsageError(
+                f"{self._market.name}: nobody has recorded its parameters, and the configuration's are others now "
+                f"({now.removeprefix(CONFIGURED)}) than those its rows began with ({began.removeprefix(CONFIGURED)}); "
+                "give --restart (with --replace) to compute it anew, or configure those again"
+            )
 
     def next_task(self, checkpoint: Checkpoint) -> Task | None:
         left = _left(self._wanted.limit, checkpoint)
@@ -94,12 +114,21 @@ class BronzeTasks:
             last_hour=piece.last_hour,
             last_keys=tuple(sorted({*before, *piece.last_keys})),
             seqs=checkpoint.seqs,
+            input_end=self._input_end(),
             origin=origin,
         )
 
     def pieces(self, checkpoint: Checkpoint) -> Iterator[Piece]:
         """What follows the checkpoint, piece by piece."""
         return pieces(self._hours(checkpoint), None if self._wanted.whole_days else TASK_BYTES)
+
+    def _input_end(self) -> int:
+        """For replacing alone. At a limit of events the run ends somewhere else."""
+        if not self._wanted.whole_days or self._wanted.limit is not None:
+            return 0
+        if self._end is None:
+            self._end = input_end(self._store, self._market, self._wanted.filters, self._now - SETTLED_AFTER)
+        return self._end
 
     def _hours(self, checkpoint: Checkpoint) -> Iterator[Hour]:
         after = None if checkpoint.hour is None else checkpoint.hour - 1
@@ -129,40 +158,51 @@ class BronzeTasks:
 
 
 class NdjsonTasks:
-    """Tasks over NDJSON files, by number of events."""
+    """Tasks over NDJSON files as a scan has found them, by number of events."""
 
-    def __init__(self, input_: NdjsonInput, wanted: Wanted, params_of: ParamsOf, market: Market) -> None:
+    def __init__(self, scan: NdjsonScan, wanted: Wanted, params_of: ParamsOf, market: Market) -> None:
         self.held_back = 0
-        self._files = tuple(str(path) for path in input_.files)
+        self._scan = scan
         self._wanted = wanted
         self._params_of = params_of
         self._market = market
-        self._before: Checkpoint | None = None
+        self._planned_at: int | None = None
+
+    def check(self, checkpoint: Checkpoint) -> None:
+        if checkpoint.place:
+            read = msgspec.msgpack.decode(checkpoint.place, type=NdjsonPosition).files
+            check_unchanged(read, self._scan.files)
 
     def next_task(self, checkpoint: Checkpoint) -> Task | None:
-        left = _left(self._wanted.limit, checkpoint)
-        most = NDJSON_TASK_EVENTS if not self._wanted.whole_days else None
-        if left == 0 or self._is_at_end(checkpoint, most):
+        sums = self._scan.sums[self._market]
+        left = sums.events - checkpoint.events
+        limited = _left(self._wanted.limit, checkpoint)
+        count = min(left, NDJSON_TASK_EVENTS, left if limited is None else limited)
+        if count <= 0 or checkpoint.events == self._planned_at:
             return None
-        self._before = checkpoint
-        chosen = [each for each in (left, most) if each is not None]
+        self.check(checkpoint)
+        self._planned_at = checkpoint.events
         return Task(
             owner="",
             number=checkpoint.number + 1,
             market=self._market,
             day="",
-            files=self._files,
+            files=self._scan.files,
+            line_bytes=sums.bytes_of(checkpoint.events + count) - sums.bytes_of(checkpoint.events),
             place=checkpoint.place,
-            limit=min(chosen, default=None),
+            limit=count,
             seqs=checkpoint.seqs,
+            input_end=sums.last_ts if self._wanted.limit is None else 0,
             origin=None if checkpoint.state else configured_origin(self._params_of(self._market)),
         )
 
-    def _is_at_end(self, checkpoint: Checkpoint, most: int | None) -> bool:
-        """The task before came to the end of the files."""
-        if self._before is None:
-            return False
-        return most is None or checkpoint.events - self._before.events < most
+
+def _genesis_of(checkpoint: Checkpoint) -> str | None:
+    """The id of the genesis its features began with; None without a state, or of one that carrying it on refuses."""
+    try:
+        return None if checkpoint.state is None else restored(checkpoint.state).genesis_id
+    except SchemaError:
+        return None
 
 
 def _left(limit: int | None, checkpoint: Checkpoint) -> int | None:

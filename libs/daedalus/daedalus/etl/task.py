@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from daedalus.etl.chunks import BadSegment
+from daedalus.etl.ndjson_files import LineFile
 from daedalus_common.markets import Market
 from daedalus_common.stores import StoreSettings
 
@@ -44,7 +45,10 @@ class Task(msgspec.Struct, frozen=True):
     day: str
     """The UTC day in ISO form; empty where only reading tells."""
     segments: dict[str, tuple[str, ...]] = {}
-    files: tuple[str, ...] = ()
+    files: tuple[LineFile, ...] = ()
+    """As they were when the task was planned: it reads no more of them."""
+    line_bytes: int = 0
+    """About so many bytes the market's lines of an NDJSON task take."""
     place: bytes = b""
     limit: int | None = None
     """At most so many events."""
@@ -56,12 +60,18 @@ class Task(msgspec.Struct, frozen=True):
     """The segments of that hour that are read once this task is done, by it or before."""
     seqs: dict[str, int] = {}
     """Rows that the market's tables have so far, by table."""
+    first_ts: int = 0
+    """ns of the first event that the tasks before have read; 0 where there are none."""
+    after_ts: int = 0
+    """ns of the last one of these."""
+    input_end: int = 0
+    """ns of the last event that the run can read; 0: not known, it may end with this task."""
     origin: Origin | None = None
     """For a start without a state; None: nothing before the first recorded genesis."""
 
     @property
     def size_bytes(self) -> int:
-        return sum(self.sizes.values())
+        return self.line_bytes + sum(self.sizes.values())
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -84,6 +94,7 @@ class TaskDone(msgspec.Struct, frozen=True):
     state: StoredState | None
     last_ts: int
     """ns of the last event; 0 where there was none."""
+    first_ts: int = 0
     events: int = 0
     rows: dict[str, int] = {}
     """Rows written by table, such as `silver/orderbook`."""
@@ -116,7 +127,5 @@ class Bench:
     payloads: frozenset[str]
     parameters: Parameters
     replace: bool
-    begin: int = 0
-    """ns; no event before it is read."""
     extensions: bool = True
     """Whether users' transforms are to be loaded where the task runs."""

@@ -72,19 +72,20 @@ class _Run:
 def complete(segments: Iterable[Segment], damaged: Sequence[Damaged], next_seq: int) -> list[str]:
     """The keys up to the first hole that may still close; damaged ones are no such hole, and are always among them.
 
-    `next_seq` follows the last event read before; 1 where nothing was.
+    `next_seq` follows the last event read before; 1 where nothing was. A run that ended at a limit has read some
+    segments in part, and these begin before it.
     """
     runs = _runs(segments)
     taken = [segment.key for segment in damaged]
     expected, reached = next_seq, _FIRST
     for number, run in enumerate(runs):
         later = runs[number:]
-        if run.first_seq != expected and not _is_loss(later, run, damaged, reached, run.first_id):
+        if run.first_seq > expected and not _is_loss(later, run, damaged, reached, run.first_id):
             break
         if not run.is_whole and not _is_loss(runs[number + 1 :], run, damaged, run.first_id, run.last_id):
             break
         taken += [segment.key for segment in run.segments]
-        expected, reached = run.last_seq + 1, run.last_id
+        expected, reached = max(expected, run.last_seq + 1), run.last_id
     return taken
 
 
