@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from daedalus_ingestor.ccxt_exchange import ExchangeAccess, make_exchange
 from ingestor.offline_exchange import OfflineExchange
+from support.spooling import Replica, Stream
 
 NOWHERE = "http://127.0.0.1:1"
 
@@ -25,3 +27,15 @@ async def offline() -> AsyncIterator[Callable[..., OfflineExchange]]:
     yield make
     for exchange in made:
         await exchange.close()
+
+
+@pytest.fixture
+async def stream() -> Stream:
+    return Stream()
+
+
+@pytest.fixture
+async def replica(tmp_path: Path, stream: Stream) -> Replica:
+    replica = Replica(tmp_path / "spool")
+    await replica.take(stream, 1)
+    return replica
