@@ -2,6 +2,7 @@
 
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -125,19 +126,26 @@ async def test_a_folder_that_cannot_be_used_is_named_with_the_way_out(tmp_path):
         Spool(tmp_path / "file" / "spool", 10**6)
 
 
-class TestADiskThatRefuses:
-    @pytest.fixture
-    def small_files(self) -> Iterator[None]:
-        """No file may grow beyond 1,000 bytes: the kernel refuses the rest, in the middle of a record."""
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+@contextmanager
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 1,000 bytes: the kernel refuses the rest, in the middle of a record.
+
+    Of this whole process, and so of the file that pytest's own output may go to: only around what is tested.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
         yield
+    finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    async def test_what_it_was_to_take_is_kept_and_what_follows_is_declared(self, replica, stream, small_files):
+
+class TestADiskThatRefuses:
+    async def test_what_it_was_to_take_is_kept_and_what_follows_is_declared(self, replica, stream):
         failures = metric("spool_failures_total")
         replica.send(60)
-        await replica.disk.flush()
+        with small_files():
+            await replica.disk.flush()
         assert metric("spool_failures_total") == failures + 1
         assert replica.send(7) == 0, "from now on the newest are dropped"
         await replica.publish_all(stream)
@@ -149,13 +157,9 @@ class TestADiskThatRefuses:
     async def test_it_is_tried_again(self, replica, stream):
         now = [0.0]
         replica.spool._clock = lambda: now[0]
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-        try:
-            replica.send(60)
+        replica.send(60)
+        with small_files():
             await replica.disk.flush()
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         now[0] = 4.9
         assert replica.send(1) == 0
         now[0] = 5.0
