@@ -1,13 +1,14 @@
-"""A service that stands still before a full stream, and how long it takes to come to its end."""
+"""Services that stand still before full streams, and how long they take to come to their ends."""
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any
 
-from redis.asyncio import Redis
+import redis
 
 from benchmarks.market_events import START_NS, Event
 from benchmarks.workbench import seconds_until
@@ -17,7 +18,7 @@ from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.broker.market_log import MarketLog
 from daedalus_common.config import parse_config
 from daedalus_common.entries import encode
-from daedalus_common.events import Genesis
+from daedalus_common.events import Genesis, Heartbeat
 from daedalus_common.leases import Lease, Role
 from daedalus_common.markets import Market
 from daedalus_featurizer.row_schemas import row_schemas
@@ -37,59 +38,81 @@ _BATCH = 500
 
 
 @contextmanager
-def standing_before(stack: Stack, role: Role, events: Sequence[Event]) -> Iterator[Service]:
-    """The service of this role: it owns the market, is suspended, and all the events lie before it."""
-    asyncio.run(_write_genesis(stack))
-    service = stack.start(role.value)
+def standing_before(stack: Stack, role: Role, events: Sequence[Event], replicas: int = 1) -> Iterator[list[Service]]:
+    """The replicas of this role: they own equal shares of the configured markets and are suspended, and all the events
+    lie before them in each market."""
+    markets = [settings.market for settings in parse_config(stack.config).markets()]
+    for market in markets:
+        asyncio.run(_write_genesis(stack, market))
+    services = [stack.start(role.value, str(number + 1)) for number in range(replicas)]
     with stack.client() as client:
-        owner = f"{role.value}-1".encode()
         stack.wait_until(
-            lambda: client.hget(keys.lease(MARKET, role), "owner") == owner,
-            f"{role.value} owns the market",
+            lambda: _shares(client, role, markets) == [len(markets) // replicas] * replicas,
+            f"{replicas} {role.value} own equal shares of the markets",
             READY_SECONDS,
         )
     time.sleep(_SETTLE_SECONDS)
-    service.usage.suspend()
-    asyncio.run(_publish(stack, events))
-    yield service
+    for service in services:
+        service.usage.suspend()
+    for market in markets:
+        asyncio.run(_publish(stack, market, events))
+    yield services
 
 
-def seconds_to_drain(stack: Stack, service: Service, role: Role, left: int = 0) -> float:
-    """Wakes the service; the time until at most `left` entries of the raw stream are before its cursor."""
-    key, group = keys.stream(MARKET, keys.RAW), role.value.encode()
+def seconds_to_drain(stack: Stack, services: Sequence[Service], role: Role, left: int = 0) -> float:
+    """Wakes the services; the time until at most `left` entries of each raw stream are before its cursor."""
+    group = role.value.encode()
+    waiting = [keys.stream(settings.market, keys.RAW) for settings in parse_config(stack.config).markets()]
     with stack.client() as client:
 
         def is_drained() -> bool:
-            if not service.running:
-                raise RuntimeError(f"{role.value} ended before the stream did\n{stack.logs()}")
-            return any(each["name"] == group and each["lag"] <= left for each in client.xinfo_groups(key))
+            if not all(service.running for service in services):
+                raise RuntimeError(f"{role.value} ended before the streams did\n{stack.logs()}")
+            while waiting and any(
+                each["name"] == group and each["lag"] <= left for each in client.xinfo_groups(waiting[-1])
+            ):
+                waiting.pop()
+            return not waiting
 
-        service.usage.resume()
-        return seconds_until(is_drained, f"{role.value} drains the stream", DRAIN_SECONDS, _POLL_SECONDS)
+        for service in services:
+            service.usage.resume()
+        return seconds_until(is_drained, f"{role.value} drains the streams", DRAIN_SECONDS, _POLL_SECONDS)
 
 
-async def _write_genesis(stack: Stack) -> None:
+def _shares(client: "redis.Redis", role: Role, markets: Sequence[Market]) -> list[int]:
+    """How many markets each owner has."""
+    owners = Counter(client.hget(keys.lease(market, role), "owner") or b"" for market in markets)
+    return [] if b"" in owners else list(owners.values())
+
+
+def with_end(events: Sequence[Event]) -> list[Event]:
+    """A heartbeat after the end makes the last row due; it may itself stay uncommitted for some seconds."""
+    after = events[-1][0] + 2_000_000_000
+    return [*events, (after, encode(Heartbeat(after)))]
+
+
+async def _write_genesis(stack: Stack, market: Market) -> None:
     """At the time of the made-up events: they would lie before one that is written now."""
-    params = params_for(parse_config(stack.config), MARKET)
+    params = params_for(parse_config(stack.config), market)
     genesis = Genesis(START_NS, f"{params.hash}-benchmark", params.to_json())
-    async with _holding(stack, Role.FEATURIZER) as (log, lease):
-        await log.open_market(MARKET)
+    async with _holding(stack, Role.FEATURIZER, market) as (log, lease):
+        await log.open_market(market)
         await log.add_genesis(lease, genesis.id, START_NS, encode(genesis), row_schemas(params))
 
 
-async def _publish(stack: Stack, events: Sequence[Event]) -> None:
-    async with _holding(stack, Role.INGESTOR) as (log, lease):
+async def _publish(stack: Stack, market: Market, events: Sequence[Event]) -> None:
+    async with _holding(stack, Role.INGESTOR, market) as (log, lease):
         for start in range(0, len(events), _BATCH):
             await log.publish(lease, start + 1, events[start : start + _BATCH])
 
 
 @asynccontextmanager
-async def _holding(stack: Stack, role: Role) -> AsyncIterator[tuple[MarketLog, Lease]]:
-    client: Redis = connect(stack.valkey.url)
-    keeper = LeaseKeeper(client, role, "benchmark", [MARKET], timedelta(minutes=5), lambda: "benchmark")
+async def _holding(stack: Stack, role: Role, market: Market) -> AsyncIterator[tuple[MarketLog, Lease]]:
+    client = connect(stack.valkey.url)
+    keeper = LeaseKeeper(client, role, "benchmark", [market], timedelta(minutes=5), lambda: "benchmark")
     try:
         await keeper.renew()
-        yield MarketLog(client), keeper.held[MARKET]
+        yield MarketLog(client), keeper.held[market]
         await keeper.leave()
     finally:
         await client.aclose()

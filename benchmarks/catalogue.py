@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks import burst, etl, features, featurizer, footprint, ingest, latency, recording, writer
+from benchmarks import burst, etl, features, featurizer, footprint, ingest, latency, recording, scaling, writer
 from benchmarks.results import Measurement
 from benchmarks.workbench import Workbench
 
@@ -22,6 +22,7 @@ CATALOGUE = (
     Benchmark("burst", "a burst of 40,000 events: recorded, and seen by bare watch loops", burst.measure),
     Benchmark("writer", "rows a second from a full stream to Parquet, against pyarrow alone", writer.measure),
     Benchmark("featurizer", "events a second on one core, all columns", featurizer.measure),
+    Benchmark("scaling", "what a second featurizer brings", scaling.measure),
     Benchmark("features", "a live step, and a market's state, without any service", features.measure),
     Benchmark("etl", "Bronze to Silver in batch: one core, two workers, memory", etl.measure),
     Benchmark("latency", "from the exchange to the stream, from the grid to Silver", latency.measure),

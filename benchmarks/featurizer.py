@@ -7,14 +7,14 @@ import time
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from benchmarks.backlog import CONFIG, MARKET, seconds_to_drain, standing_before
+from benchmarks.backlog import CONFIG, MARKET, seconds_to_drain, standing_before, with_end
 from benchmarks.market_events import START_NS, Event, Mix, market_events
 from benchmarks.results import Aim, Measurement, Yardstick, medians
 from benchmarks.workbench import Workbench
 from daedalus_common.batches import RawEntry, decode_batch
 from daedalus_common.config import parse_config
 from daedalus_common.entries import encode
-from daedalus_common.events import Genesis, Heartbeat
+from daedalus_common.events import Genesis
 from daedalus_common.leases import Lease, Role
 from daedalus_featurizer.market_work import MarketWork
 from daedalus_featurizer.settings import params_for
@@ -32,7 +32,7 @@ def measure(bench: Workbench) -> list[Measurement]:
     repeats = bench.pick(short=1, full=3)
     found: list[Measurement] = []
     for density, mix in DENSITIES.items():
-        events = _with_end(market_events(bench, count, mix), mix)
+        events = with_end(market_events(bench, count, mix))
         runs = []
         for number in range(repeats):
             bench.say(f"{density}: the process drains {len(events):,} events, run {number + 1} of {repeats}")
@@ -55,21 +55,16 @@ def _lines(density: str, rates: Mapping[str, float], steps: float, yardstick: Ya
     ]
 
 
-def _with_end(events: list[Event], mix: Mix) -> list[Event]:
-    """A heartbeat after the end makes the last row due; it may itself stay uncommitted for some seconds."""
-    after = events[-1][0] + 2_000_000_000
-    return [*events, (after, encode(Heartbeat(after)))]
-
-
 def _process_rates(bench: Workbench, events: Sequence[Event]) -> dict[str, float]:
     with (
         bench.folder() as folder,
         Stack(folder, CONFIG) as stack,
-        standing_before(stack, Role.FEATURIZER, events) as service,
+        standing_before(stack, Role.FEATURIZER, events) as services,
     ):
+        [service] = services
         service.usage.cpu_affinity(_ONE_CORE)
         cpu = service.cpu_seconds()
-        wall = seconds_to_drain(stack, service, Role.FEATURIZER, left=1)
+        wall = seconds_to_drain(stack, services, Role.FEATURIZER, left=1)
         return {"wall": len(events) / wall, "cpu": len(events) / (service.cpu_seconds() - cpu)}
 
 

@@ -46,9 +46,9 @@ def _of_mix(bench: Workbench, name: str, events: Sequence[Event], repeats: int, 
         with (
             bench.folder() as folder,
             Stack(folder, CONFIG | {"ingestion": {"flush_interval_seconds": FLUSH_SECONDS}}) as stack,
-            standing_before(stack, Role.WRITER, events) as service,
+            standing_before(stack, Role.WRITER, events) as services,
         ):
-            rates.append(len(events) / seconds_to_drain(stack, service, Role.WRITER))
+            rates.append(len(events) / seconds_to_drain(stack, services, Role.WRITER))
             yardsticks.append(_arrow_rate(stack, len(events)))
     return Measurement(
         f"writer: rows to durable files, books of {LEVELS} levels, {name}",
