@@ -1,7 +1,6 @@
 """Fixtures that every test may use: a real Valkey server, a market on it, and the recordings beside the checkout."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
@@ -9,9 +8,10 @@ import pytest
 import redis
 from redis.asyncio import Redis
 
+from daedalus_common.broker import keys
 from daedalus_common.broker.client import connect
-from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.broker.market_log import MarketLog
+from daedalus_common.broker.scripts import Argument, Scripts
 from daedalus_common.leases import Lease, Role
 from daedalus_common.markets import Market
 from support.valkey import ValkeyServer
@@ -67,10 +67,13 @@ async def market_log(client: Redis) -> MarketLog:
 def lease_of(client: Redis) -> Callable[..., Awaitable[Lease]]:
     """`await lease_of(role, name="a", market=BTC)`: a lease taken from nobody, or from a former self of that name."""
 
+    scripts = Scripts(client)
+
     async def take(role: Role, name: str = "", market: Market = BTC) -> Lease:
         token = f"token-{next(_tokens)}"
-        keeper = LeaseKeeper(client, role, name or token, [market], timedelta(seconds=60), lambda: token)
-        await keeper.renew()
-        return keeper.held[market]
+        arguments: list[Argument] = [name or token, token, 60_000, ""]
+        epoch, taken = await scripts.call("take_lease", [keys.lease(market, role)], arguments)
+        assert taken, f"{market.name} has another {role}"
+        return Lease(market, int(epoch), token)
 
     return take

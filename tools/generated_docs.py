@@ -15,7 +15,7 @@ from pathlib import Path
 from daedalus_common.telemetry.metrics import declared, inventory_markdown
 from daedalus_features import FeatureConfig, catalogue_markdown
 
-SERVICES = ("ingestor", "writer", "featurizer", "compactor", "simulator")
+PACKAGES = ("common", "ingestor", "writer", "featurizer", "compactor", "simulator")
 
 
 def main(argv: list[str]) -> int:
@@ -38,9 +38,9 @@ def main(argv: list[str]) -> int:
 
 
 def import_declarations() -> None:
-    """Imports the `metrics` module of every service; a service that measures nothing has none."""
-    for service in SERVICES:
-        module = f"daedalus_{service}.metrics"
+    """Imports the `metrics` module of every package; one that measures nothing has none."""
+    for package in PACKAGES:
+        module = f"daedalus_{package}.metrics"
         if find_spec(module) is not None:
             import_module(module)
 

@@ -13,7 +13,7 @@ from daedalus_common.broker.dead_letters import DeadLetter
 from daedalus_common.broker.errors import Conflict, Fenced
 from daedalus_common.broker.market_log import BEGINNING, MarketLog, Row, Step
 from daedalus_common.entries import encode
-from daedalus_common.events import Genesis, Heartbeat
+from daedalus_common.events import Gap, Genesis, Heartbeat
 from daedalus_common.leases import Lease, Role
 from daedalus_common.markets import Market
 from daedalus_common.plans import Plan, Segment
@@ -62,12 +62,19 @@ async def test_a_repeated_batch_is_applied_once(market_log: MarketLog, lease_of:
     assert (await all_of(market_log)).capture_ts.tolist() == [1, 2, 3, 4]
 
 
-async def test_a_loss_on_the_server_shows_as_a_jump_of_seq(market_log: MarketLog, lease_of: LeaseOf) -> None:
+async def test_a_loss_on_the_server_shows_as_a_jump_of_seq_and_a_gap_before_the_next_event(
+    market_log: MarketLog, lease_of: LeaseOf
+) -> None:
     lease = await lease_of(Role.INGESTOR)
     await market_log.publish(lease, 1, events(1))
     published = await market_log.publish(lease, 4, events(4))
-    assert published.lost == 2
-    assert (await all_of(market_log)).seq.tolist() == [1, 4]
+    assert (published.added, published.lost) == (1, 2)
+    batch = await all_of(market_log)
+    assert batch.seq.tolist() == [1, 4, 5]
+    assert [event for _, event in batch.packed] == [
+        Heartbeat(1), Gap(4, "control", "server_lost", lost=2), Heartbeat(4)
+    ]  # fmt: skip
+    assert batch.generation[0] < batch.generation[1] == batch.generation[2]
 
 
 async def test_a_clock_far_ahead_is_replaced_by_the_servers_and_counted(

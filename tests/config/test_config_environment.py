@@ -115,8 +115,8 @@ def test_every_wrong_variable_is_named(file: Path) -> None:
         "DAEDALUS__STORAGE__PATHS__RAW_DIR",
         "DAEDALUS__TELEMETRY__PORTS__WRITER",
     )]  # fmt: skip
-    assert told[2].endswith("redis.uri: unknown key; found uri; allowed: url, username, password, password_file, "
-                            "socket_timeout_seconds; did you mean url?")  # fmt: skip
+    assert told[2].endswith("redis.uri: unknown key; found uri; allowed: url, cluster, username, password, "
+                            "password_file, socket_timeout_seconds; did you mean url?")  # fmt: skip
     assert told[1].endswith("log_level: holds no further keys; allowed: DEBUG, INFO, WARNING, ERROR, CRITICAL")
     assert told[3].endswith("storage.paths.raw_dir: no longer a key; removed: objects are created once, "
                             "under bronze/, silver/, gold/ and quality/ below base_dir")  # fmt: skip

@@ -60,8 +60,8 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     ),
     "a list for a section": (
         "redis: [a]",
-        ["config.yaml:1: redis: wrong type; found a list: ['a']; allowed: a section with url, username, password, "
-         "password_file, socket_timeout_seconds"],
+        ["config.yaml:1: redis: wrong type; found a list: ['a']; allowed: a section with url, cluster, username, "
+         "password, password_file, socket_timeout_seconds"],
     ),
     "a number out of range": (
         "writer:\n  upload_threads: 0",

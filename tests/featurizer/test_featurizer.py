@@ -140,6 +140,23 @@ async def test_a_genesis_of_an_unknown_version_stops_its_market_and_no_other(
     assert await market_log.cursor(BTC, keys.RAW, "featurizer") == msgspec.structs.replace(cursor, lag=1)
 
 
+async def test_a_stop_before_the_first_lease_still_processes_what_is_there(
+    market_log: MarketLog, publish: Publish, replicas
+) -> None:
+    async with replicas.running():
+        await replicas.caught_up()
+    await publish(payloads(market_events(9, 1500)))
+    featurizer, keeper, _ = replicas.make("late", {BTC: PARAMS}, max_entries=100)
+    stop = asyncio.Event()
+    stop.set()
+    await featurizer.run(stop)
+    assert not keeper.held
+    assert (await market_log.cursor(BTC, keys.RAW, "featurizer")).lag == 0
+    live = await streamed(market_log)
+    assert len(live["silver", "orderbook"][0]) > 50
+    assert_same(live, await computed_at_once(market_log))
+
+
 async def test_two_featurizers_own_every_market_once_and_a_crashed_ones_markets_move(client: Redis, replicas) -> None:
     markets = {Market("binanceus", f"C{i}/USDT"): PARAMS for i in range(5)}
     _, its_keeper, _ = replicas.make("crashed", markets)

@@ -149,15 +149,24 @@ def test_a_run_in_which_nothing_was_sent_is_not_reconciled():
     ],
 )
 def test_a_sequence_has_no_hole_and_no_double(seqs, holes, double, whole):
-    found = check_sequence(BTC, 4, 6, map(int, seqs.split()), ())
+    found = check_sequence(BTC, 4, 6, numbers(*map(int, seqs.split())), ())
     assert (found.holes, found.double, found.whole) == (holes, double, whole)
+
+
+def test_a_number_that_comes_again_in_a_new_generation_is_no_double():
+    found = check_sequence(BTC, 1, 3, [*numbers(1, 2), *numbers(2, 3, generation=7)], ())
+    assert (found.holes, found.double) == ((), ())
+
+
+def numbers(*seqs: int, generation: int = 0) -> list[tuple[int, int]]:
+    return [(generation, seq) for seq in seqs]
 
 
 def test_numbers_that_the_server_lost_may_be_missing_when_a_gap_declares_so_many():
     lost = DeclaredGap((0, 5, 0), "control", "server_lost", lost=2)
     other = DeclaredGap((0, 6, 0), "trades", "overflow", lost=100)
-    assert check_sequence(BTC, 1, 4, [1, 4], [lost, other]).whole
-    assert not check_sequence(BTC, 1, 5, [1, 5], [lost, other]).whole
+    assert check_sequence(BTC, 1, 4, numbers(1, 4), [lost, other]).whole
+    assert not check_sequence(BTC, 1, 5, numbers(1, 5), [lost, other]).whole
 
 
 def test_a_market_in_which_nothing_happened_has_an_empty_sequence():

@@ -66,7 +66,8 @@ class Demo:
         """(exit code, the JSON on stdout or None)."""
         assert self.process.stdout is not None
         text = self.process.stdout.read()
-        return self.process.wait(END_SECONDS), json.loads(text) if text else None
+        exit_code = self.process.wait(END_SECONDS)
+        return exit_code, json.loads(text) if text else None
 
 
 @pytest.fixture
@@ -295,7 +296,9 @@ def test_without_features_only_bronze_is_written_and_nothing_waits_for_the_featu
         "ccxt: {exchanges: {binanceus: {channels: {watchOrderBook: [BTC/USDT]}}}}\n"
         "etl: {channels: {orderbook: {enabled: false}, trades: {enabled: false}, ticker: {enabled: false}}}\n"
     )
-    exit_code, summary = start(tmp_path / "data", "--duration", "4s", "--config", str(config)).end()
+    demo = start(tmp_path / "data", "--duration", "4s", "--config", str(config))
+    exit_code, summary = demo.end()
+    assert exit_code == 0, demo.said
     assert (exit_code, summary["result"]) == (0, "reconciled"), summary
     assert {path.name for path in (tmp_path / "data").iterdir()} >= {"bronze"}
     assert not (tmp_path / "data" / "silver").exists()

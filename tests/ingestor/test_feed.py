@@ -1,8 +1,9 @@
 """The feed on a simulated exchange that misbehaves: what is lost is declared, and it always comes back."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -164,6 +165,32 @@ async def test_a_market_that_is_given_away_is_no_longer_watched(sim):
         bench.add(ETH, reason=Reason.TAKEOVER)
         await until(lambda: bench.count(Book, ETH) > 5 and bench.count(Trade, ETH) > 5)
         assert bench.reasons(BOOK, ETH) == ["takeover"]
+
+
+async def test_a_market_given_away_before_its_first_update_is_no_longer_watched_either(sim):
+    """And when nothing of the exchange is left, no connection is."""
+    await sim.control("pause")
+    async with feed_bench(sim.url, ALL) as bench:
+        bench.add(BTC, ETH)
+        await until_status(sim, lambda status: len(status["subscriptions"]) == 4)
+        await bench.feed.remove(ETH)
+        of_btc = {"btcusdt@depth@100ms": 1, "btcusdt@trade": 1}
+        await until_status(sim, lambda status: status["subscriptions"] == of_btc)
+        await bench.feed.remove(BTC)
+        await until_status(sim, lambda status: status["connections"]["open"] == 0)
+        assert bench.reasons(BOOK) == bench.reasons(TRADES, ETH) == ["start"]
+        await sim.control("resume")
+        bench.add(BTC, reason=Reason.TAKEOVER)
+        await until(lambda: bench.count(Book) > 5 and bench.count(Trade) > 5)
+
+
+async def until_status(sim: Simulator, holds: Callable[[dict[str, Any]], bool]) -> None:
+    for _ in range(200):
+        status = await sim.get("/control/status")
+        if holds(status):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(status)
 
 
 async def test_silence_ends_the_recording_at_once(sim):

@@ -152,6 +152,38 @@ async def test_two_replicas_share_the_markets_and_a_stopped_ones_move_over(redis
         assert set(reasons(events, "trades")[1:]) == {"takeover"}
 
 
+async def test_each_market_is_watched_by_one_replica_and_one_without_markets_opens_no_connection(
+    redis_url, tmp_path, sim
+):
+    config = configuration(redis_url, sim.url, {"watchTrades": [BTC, ETH]})
+
+    async def watched() -> tuple[dict[str, int], int]:
+        status = await sim.get("/control/status")
+        return status["subscriptions"], status["connections"]["open"]
+
+    async def until_watched(connections: int) -> None:
+        async with asyncio.timeout(20):
+            while await watched() != ({"btcusdt@trade": 1, "ethusdt@trade": 1}, connections):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    async with (
+        ingestor(tmp_path, config, "one") as one,
+        ingestor(tmp_path, config, "two") as two,
+        ingestor(tmp_path, config, "three") as three,
+    ):
+        each = (one, two, three)
+        await until(lambda: all(replica.logged("first round of leases") for replica in each))
+        await until_watched(2)
+        feeding = [await replica.metric("daedalus_ingestor_markets") for replica in each]
+        assert sorted(feeding) == [0, 1, 1]
+        idle = each[feeding.index(0)]
+        assert await idle.metric("daedalus_ingestor_subscriptions") == 0
+        assert await idle.metric("daedalus_lease_load") == 0
+        assert await each[feeding.index(1)].stop() == 0
+        await until_watched(2)
+        assert await idle.metric("daedalus_ingestor_markets") == 1, "handed over to who had none"
+
+
 async def test_redis_down_at_start_is_waited_for_and_told(server, tmp_path, sim):
     server.stop()
     async with ingestor(tmp_path, configuration(server.url, sim.url, BOTH_CHANNELS)) as running:

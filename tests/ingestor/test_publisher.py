@@ -111,8 +111,9 @@ async def test_what_the_server_forgot_is_declared(bench):
     await bench.client.hset(f"{{{BTC.name}}}:sequence", "applied", "3")
     bench.put(BTC, 1)
     await bench.publisher.drain(timedelta(seconds=5))
-    *_, (_, last) = await bench.client.xrange(f"{{{BTC.name}}}:raw")
-    gap = decode(last[b"e"])
+    *_, (_, gap_entry), (_, last) = await bench.client.xrange(f"{{{BTC.name}}}:raw")
+    gap = decode(gap_entry[b"e"])
+    assert decode(last[b"e"]) == Heartbeat(6)
     assert isinstance(gap, Gap)
     assert (gap.reason, gap.lost) == ("server_lost", 2)
 

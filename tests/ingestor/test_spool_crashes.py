@@ -88,7 +88,7 @@ class TestAProcessThatDies:
         following.send(2)
         await following.publish_all(stream)
         assert numbers(stream) == [*range(8), 30, 31]
-        (late,) = (tmp_path / "spool").glob("*.late-3")
+        (late,) = (tmp_path / "spool").glob("*.late-3-*")
         assert next(late.glob("*.spool")).stat().st_size > 22 * 44, "the files stay"
 
     async def test_a_stop_without_redis_keeps_everything(self, replica, stream, tmp_path):

@@ -43,7 +43,7 @@ async def test_each_market_and_role_has_its_owner_and_lag(
     }
     assert {role: view["lag"] for role, view in views.items()} == {
         "ingestor": {},
-        "writer": {"raw": 10, "silver": 0, "gold": 0},
+        "writer": {"raw": 10, "silver": 0, "gold": 0, "late": 0},
         "featurizer": {"raw": 6},
     }
     held = views["featurizer"]
@@ -69,6 +69,25 @@ async def test_a_lease_that_ran_out_or_was_given_back_is_free_and_keeps_its_epoc
     assert await writers() == ("a", 2)
     await again.leave()
     assert await writers() == (None, 2)
+
+
+async def test_the_load_is_shown_as_it_was_last_told_also_where_nobody_owns_the_market(
+    client: Redis, daedalus: Any, market_log: MarketLog
+) -> None:
+    seconds = 0.0
+    keeper = LeaseKeeper(client, Role.WRITER, "a", [BTC], timedelta(minutes=1), lambda: "token", lambda: seconds)
+    await keeper.renew()
+    assert by_role(await asyncio.to_thread(daedalus.json, "leases"))["writer"]["load"] is None
+    keeper.load.count(BTC, 1250)
+    seconds = 10.0
+    await keeper.renew()
+    assert by_role(await asyncio.to_thread(daedalus.json, "leases"))["writer"]["load"] == 125.0
+    await keeper.leave()
+    view = by_role(await asyncio.to_thread(daedalus.json, "leases"))["writer"]
+    assert (view["owner"], view["load"]) == (None, 125.0)
+    lines = (await asyncio.to_thread(daedalus, "leases")).stdout.splitlines()
+    assert "load (events/s)" in lines[0]
+    assert "125.0" in lines[2].split()
 
 
 async def test_the_table_names_owners_and_free_leases_and_never_a_token(

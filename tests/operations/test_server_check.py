@@ -47,7 +47,6 @@ def test_a_server_as_it_should_be_has_no_findings() -> None:
         ({}, {"appendfsync": "no"}, Level.WARNING, "appendfsync", "CONFIG SET appendfsync everysec"),
         ({}, {"maxmemory": "0"}, Level.WARNING, "maxmemory", "CONFIG SET maxmemory 6144mb"),
         ({}, {"maxmemory": str(7 * GIB)}, Level.WARNING, "maxmemory", "CONFIG SET maxmemory 6144mb"),
-        ({"cluster_enabled": 1}, {}, Level.INFO, "cluster_enabled", "give every node the same"),
     ],
 )
 def test_each_wrong_setting_is_found_with_its_fix(

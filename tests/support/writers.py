@@ -57,6 +57,7 @@ def build_writer(
     ttl: timedelta = timedelta(seconds=30),
     renew: timedelta = timedelta(seconds=0.2),
     keep_rows: timedelta = timedelta(minutes=10),
+    keep_raw: timedelta = timedelta(0),
     max_dead_letters: int = MAX_DEAD_LETTERS,
     health: Health | None = None,
 ) -> Writer:
@@ -65,7 +66,8 @@ def build_writer(
     health = health or Health("writer")
     patience = Patience(health)
     shelves = Shelves(Shelf("bronze", store), Shelf("features", feature_store or store))
-    carrier = Carrier(market_log, shelves, ThreadPoolExecutor(2), patience, keep_rows, max_dead_letters)
+    keep = {keys.RAW: keep_raw, keys.SILVER: keep_rows, keys.GOLD: keep_rows}
+    carrier = Carrier(market_log, shelves, ThreadPoolExecutor(2), patience, keep, max_dead_letters)
     keeper = LeaseKeeper(client, Role.WRITER, name, markets, ttl, lambda: uuid4().hex)
     pace = Pace(timedelta(seconds=0.01), timedelta(seconds=0.05), renew)
     return Writer(market_log, keeper, RunWriter(market_log, carrier, patience, ZSTD), patience, health, limits, pace)

@@ -56,7 +56,7 @@ def test_a_name_that_breaks_a_convention_is_refused(declare: object, name: str, 
 
 
 def test_labels_without_a_bound_and_metrics_without_a_meaning_are_refused() -> None:
-    with pytest.raises(ValueError, match="nothing bounds the values of label trade_id; allowed: backend, channel"):
+    with pytest.raises(ValueError, match="nothing bounds the values of label trade_id; allowed: backend, change, "):
         metrics.gauge("daedalus_probe_open", "Open trades.", ("exchange", "trade_id"))
     with pytest.raises(ValueError, match="say what it means"):
         metrics.gauge("daedalus_probe_open", " ")

@@ -51,10 +51,10 @@ class DyingLog(MarketLog):
         super().__init__(client)
         self._point = point
 
-    async def commit_plan(self, lease: Lease, plan: Plan) -> None:
+    async def commit_plan(self, lease: Lease, plan: Plan, server: str = "", muted: str = "") -> None:
         if self._point == "before the plan":
             raise Crash
-        await super().commit_plan(lease, plan)
+        await super().commit_plan(lease, plan, server, muted)
         if self._point == "after the plan":
             raise Crash
 

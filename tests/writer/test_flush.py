@@ -21,7 +21,7 @@ FRESH: Look[str] = Look(
 
 
 def due(*looks: Look[str], stopping: bool = False) -> dict[str, Reason]:
-    return dict(flushes_due(looks, LIMITS, stopping=stopping))
+    return dict(flushes_due([replace(look, last=stopping) for look in looks], LIMITS))
 
 
 @pytest.mark.parametrize(

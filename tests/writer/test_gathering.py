@@ -87,7 +87,7 @@ def test_rows_keep_the_order_of_the_stream_over_replies_and_chunks(monkeypatch: 
 def test_a_foreign_entry_becomes_a_dead_letter_with_its_reason_and_fields() -> None:
     odd = (b"2-0", {b"name": "naïve".encode(), b"e": b"\xff\x00"})
     gathered = gather(BTC, "raw", [[raw(1, ns(HOUR_14)), odd, raw(3, ns(HOUR_14))]], {})
-    assert seqs(gathered) == {"bronze/ccxt/control 20260203T14": [1, 3]}
+    assert seqs(gathered) == {"bronze/ccxt/control 20260203T14": [1, 3], "quality/rejected 19700101T00": [None]}
     [letter] = gathered.dead
     assert (letter.id, letter.reason) == ("2-0", "field b'g' is missing")
     assert letter.fields == {"name": "naïve", "e": "base64:" + base64.b64encode(b"\xff\x00").decode()}
@@ -95,14 +95,14 @@ def test_a_foreign_entry_becomes_a_dead_letter_with_its_reason_and_fields() -> N
 
 def test_a_run_of_foreign_entries_alone_has_dead_letters_and_no_rows() -> None:
     gathered = gather(BTC, "raw", [[(b"1-0", {b"x": b"y"}), (b"2-0", {b"x": b"z"})]], {})
-    assert gathered.drafts == {}
+    assert seqs(gathered) == {"quality/rejected 19700101T00": [None, None]}
     assert [letter.id for letter in gathered.dead] == ["1-0", "2-0"]
 
 
 def test_what_a_plan_counts_as_dead_stays_dead_though_it_looks_like_ours_now() -> None:
     run = [raw(number, ns(HOUR_14)) for number in (1, 2, 3)]
     gathered = gather(BTC, "raw", [[*run, (b"4-0", {b"x": b"y"})]], {}, frozenset({"2-0", "4-0"}))
-    assert seqs(gathered) == {"bronze/ccxt/control 20260203T14": [1, 3]}
+    assert seqs(gathered) == {"bronze/ccxt/control 20260203T14": [1, 3], "quality/rejected 19700101T00": [2, None]}
     assert {letter.id: letter.reason for letter in gathered.dead} == {
         "2-0": "not known when its run was planned",
         "4-0": "field b'e' is missing",

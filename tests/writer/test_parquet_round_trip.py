@@ -220,7 +220,7 @@ def test_the_footer_tells_what_the_object_is() -> None:
         "daedalus.rows": "3",
         "daedalus.key_hash": hashlib.sha256(keys.tobytes()).hexdigest(),
         "daedalus.writer_version": "0.1.0",
-        "daedalus.tables_version": "1",
+        "daedalus.tables_version": "2",
     }
 
 

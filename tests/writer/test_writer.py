@@ -104,7 +104,7 @@ async def test_a_clean_stop_writes_what_the_streams_still_hold_and_frees_the_mar
     assert all_seqs(folder, "bronze") == list(range(1, 3001))
     assert await all_written(market_log, BTC)
     assert not await is_owned(client, BTC)
-    assert len(objects(folder)) == 3, "one segment a table: nothing was due before the stop"
+    assert len(objects(folder)) == 4, "one object a table, quality/gaps included: nothing was due before the stop"
 
 
 async def test_a_stop_right_after_the_lease_was_taken_still_writes_what_is_there(
@@ -307,6 +307,21 @@ async def test_silver_keeps_recent_rows_for_live_readers(
         await feed.step((SILVER, 1_770_127_300_000_000_000, [1.0, 2.0]))
         await until_written(task, market_log, BTC, (keys.SILVER,))
     assert await client.xlen(keys.stream(BTC, keys.SILVER)) < 150
+
+
+async def test_events_stay_a_while_for_the_ingestor_that_takes_the_market_over(
+    client: Redis, market_log: MarketLog, lease_of: LeaseOf, disk: LocalDisk
+) -> None:
+    at = 1_770_127_200_000_000_000
+    lease = await lease_of(Role.INGESTOR)
+    raw = keys.stream(BTC, keys.RAW)
+    for number, keep, left in ((1, timedelta(minutes=1), range(300, 301)), (301, timedelta(0), range(150))):
+        events = [(at + i, encode(Genesis(at + i, "g", b"{}"))) for i in range(300 if number == 1 else 1)]
+        await publish(market_log, lease, events, number)
+        await client.xgroup_setid(raw, "featurizer", "$")
+        async with running(build_writer(client, disk, [BTC], keep_raw=keep)) as task:
+            await until_written(task, market_log, BTC)
+        assert await client.xlen(raw) in left
 
 
 # objects that are there already

@@ -191,7 +191,7 @@ async def test_on_s3_a_killed_writers_rows_are_stored_once_too(
         await until(lambda: all_written(market_log, BTC))
         assert writer.stop() == 0
     seqs: list[int] = []
-    for found in store.list(""):
+    for found in store.list("bronze/"):
         with store.open_input(found.key) as file:
             table = pq.ParquetFile(file).read(columns=["seq"])
         told = store.head(found.key)

@@ -118,7 +118,9 @@ async def test_a_market_can_be_handed_over_while_the_store_is_away(
     writer = build_writer(client, store, [BTC], name="first")
     async with running(writer) as task:
         await until(lambda: has_failed(store, 2), task)
-        await writer._give(BTC)
+        writer._keeper.let_go(BTC)
+        await writer.release(BTC)
+        await writer._keeper.give(BTC)
         assert await market_log.pending_plan(BTC, keys.RAW) is not None
         # The same writer may well take the market again: what counts is that the plan is still carried out once.
         store.error = None
@@ -134,7 +136,7 @@ async def test_a_stop_while_the_store_is_away_ends_in_time_and_leaves_the_rest_i
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("daedalus_writer.writer.STOP_SECONDS", 1.0)
+    monkeypatch.setattr("daedalus_common.owner.DRAIN", timedelta(seconds=1))
     await market_log.publish(await lease_of(Role.INGESTOR), 1, payloads(market_events(1, 500)))
     store.error = StoreUnavailable("no answer")
     async with running(build_writer(client, store, [BTC])) as task:

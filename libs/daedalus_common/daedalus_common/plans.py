@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from daedalus_common.gap_tracking import GapState
 from daedalus_common.markets import Market
 
 HOUR_NS = 3_600_000_000_000
@@ -53,6 +54,12 @@ class Plan(msgspec.Struct, frozen=True):
     segments: tuple[Segment, ...]
     dead: tuple[str, ...] = ()
     """Ids of the entries that are not ours: they stay dead letters even if who carries out the plan knows them."""
+    gaps: GapState | msgspec.UnsetType = msgspec.UNSET
+    """Of the raw stream: what was known of the market's gaps before the first entry. Not there in plans of older
+    versions, which must be given back as they were."""
+
+    muted: str | msgspec.UnsetType = msgspec.UNSET
+    """Rows that are left out, as `MarketLog.durable` says. Not there in plans of older versions either."""
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)
@@ -68,10 +75,21 @@ def bronze_destination(source: str, table: str, market: Market, hour: datetime) 
     return Destination(f"bronze/{source}/{table}", partition, f"{hour:%Y%m%dT%H}")
 
 
+def is_late(table: str) -> bool:
+    """Tables of events that came too late for their market's sequence: `bronze/ccxt/late/trades`."""
+    return table.startswith("bronze/") and "/late/" in table
+
+
 def silver_destination(table: str, market: Market, hour: datetime) -> Destination:
     """Silver is partitioned by the day of the row's timestamp; its name keeps the hour."""
     partition = f"{market.partition}/year={hour.year}/month={hour.month}/day={hour.day}"
     return Destination(f"silver/{table}", partition, f"{hour:%Y%m%dT%H}")
+
+
+def quality_destination(table: str, market: Market, hour: datetime) -> Destination:
+    """Quality tables are partitioned by the day on which a row became known; their names keep the hour."""
+    partition = f"{market.partition}/year={hour.year}/month={hour.month}/day={hour.day}"
+    return Destination(f"quality/{table}", partition, f"{hour:%Y%m%dT%H}")
 
 
 def gold_destination(table: str, duration_seconds: int | None, market: Market, hour: datetime) -> Destination:
@@ -87,7 +105,7 @@ def hour_at(hour: int) -> datetime:
 
 
 def object_key(segment: Segment) -> str:
-    """`bronze/…/hour=14/segment_20260203T14_00042.parquet`; Silver and Gold objects are called parts."""
+    """`bronze/…/hour=14/segment_20260203T14_00042.parquet`; those of other layers are called parts."""
     word = "segment" if segment.table.startswith("bronze/") else "part"
     return f"{segment.table}/{segment.partition}/{word}_{segment.stamp}_{segment.counter:05d}.parquet"
 
@@ -106,6 +124,8 @@ def make_plan(
     rows: Mapping[Destination, int],
     counters: Mapping[str, str],
     dead: Sequence[str] = (),
+    gaps: GapState | msgspec.UnsetType = msgspec.UNSET,
+    muted: str = "",
 ) -> Plan:
     """Plan for the run of `entries` from `first_id` to `last_id`, all that was read after `cursor`.
 
@@ -119,12 +139,17 @@ def make_plan(
         segment = Segment(place.table, place.partition, place.stamp, next_counter(taken, place), count, place.schema)
         segments.append(segment)
         taken |= _newest(taken, counters_after([segment]))
-    return Plan(stream, cursor, first_id, last_id, entries, tuple(segments), tuple(dead))
+    return Plan(stream, cursor, first_id, last_id, entries, tuple(segments), tuple(dead), gaps, muted or msgspec.UNSET)
 
 
 def next_counter(counters: Mapping[str, str], place: Destination | Segment) -> int:
     stamp, _, last = counters.get(counter_field(place), "").partition(" ")
-    return int(last) + 1 if stamp == place.stamp else 1
+    return int(last) + 1 if stamp == _counted_by(place) else 1
+
+
+def _counted_by(place: Destination | Segment) -> str:
+    """The stamp within which a counter goes on. Late events come in no order, so their tables count through."""
+    return "-" if is_late(place.table) else place.stamp
 
 
 def counter_field(place: Destination | Segment) -> str:
@@ -148,5 +173,5 @@ def _newest(taken: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str
 
 def counters_after(segments: Sequence[Segment]) -> dict[str, str]:
     """What the counters hash must say once these segments exist."""
-    ordered = sorted(segments, key=lambda s: (s.stamp, s.counter))
-    return {counter_field(segment): f"{segment.stamp} {segment.counter}" for segment in ordered}
+    ordered = sorted(segments, key=lambda s: (_counted_by(s), s.counter))
+    return {counter_field(segment): f"{_counted_by(segment)} {segment.counter}" for segment in ordered}

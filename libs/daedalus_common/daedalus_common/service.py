@@ -26,7 +26,7 @@ from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissi
 from structlog.stdlib import BoundLogger
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
-from daedalus_common.broker.server_check import Askable, Level, check_server
+from daedalus_common.broker.server_check import Askable, Level, WrongKind, check_kind, check_server
 from daedalus_common.config import Config, ConfigError, load_config
 from daedalus_common.config.model import LogLevel
 from daedalus_common.telemetry import Health, TelemetryError, TelemetryServer, configure_logging, mask_url
@@ -58,7 +58,7 @@ ServiceMain = Callable[[ServiceContext], Awaitable[None]]
 
 
 class Pingable(Askable, Protocol):
-    """Any asyncio Redis client."""
+    """Any asyncio Redis client, of one server or a cluster."""
 
     def ping(self) -> Any: ...
 
@@ -175,9 +175,12 @@ async def _ping_until_answered(client: Pingable, health: Health, log: BoundLogge
 async def _ping(client: Pingable) -> None:
     try:
         async with asyncio.timeout(_PING_TIMEOUT_SECONDS):
+            await check_kind(client)
             await client.ping()
     except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
         raise StartupError(f"Redis does not let us in ({error}); see redis.username and redis.password") from error
+    except WrongKind as error:
+        raise StartupError(str(error)) from error
 
 
 async def _check_settings(client: Pingable, log: BoundLogger) -> None:

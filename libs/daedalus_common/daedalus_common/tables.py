@@ -10,7 +10,7 @@ from typing import Literal
 from daedalus_common.events import CONTROL, Channel
 from daedalus_common.rows import RowSchema
 
-VERSION = 1
+VERSION = 2
 """Of all declarations here; it goes into every file's metadata and grows with any change."""
 
 ColumnType = Literal[
@@ -40,7 +40,7 @@ class StoredColumn:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`layer` is bronze, silver or gold; rows lie in stream order."""
+    """`layer` is bronze, quality, silver or gold; rows lie in stream order."""
 
     layer: str
     name: str
@@ -111,6 +111,56 @@ BRONZE: dict[str, Table] = {
     CONTROL: Table("bronze", CONTROL, (*_PLACE, *_CONTROL)),
 }
 """By the name of the table, which for three of them is the channel."""
+
+_LATE_PLACE = (
+    StoredColumn("stream_ms", "int64", encoding="delta", statistics=True, unit="ms"),
+    StoredColumn("stream_seq", "int64", encoding="delta"),
+    StoredColumn("epoch", "int64", encoding="delta"),
+    StoredColumn("number", "int64", encoding="delta"),
+    StoredColumn("capture_ts", "timestamp_ns", encoding="delta", statistics=True, unit="ns"),
+)
+"""(epoch, number) is what the event was to be published as: unique in its market, and in the order of capture."""
+
+LATE: dict[str, Table] = {
+    name: Table("bronze", f"late/{name}", (*_LATE_PLACE, *table.columns[len(_PLACE) :]))
+    for name, table in BRONZE.items()
+}
+"""Events that came too late for their market's sequence, by the name of the table in time."""
+
+GAP_PHASES = ("open", "closed")
+
+QUALITY: dict[str, Table] = {
+    "gaps": Table(
+        "quality",
+        "gaps",
+        (
+            *_PLACE,
+            StoredColumn("phase", "category", encoding="dictionary", labels=GAP_PHASES),
+            StoredColumn("channel", "string", encoding="dictionary"),
+            StoredColumn("reason", "string", encoding="dictionary"),
+            StoredColumn("last_nonce", "int64", nullable=True),
+            StoredColumn("last_id", "string", nullable=True),
+            StoredColumn("lost", "int64", nullable=True),
+            StoredColumn("begin_ts", "timestamp_ns", nullable=True, unit="ns"),
+            StoredColumn("end_ts", "timestamp_ns", nullable=True, unit="ns"),
+            StoredColumn("duration_seconds", "float64", nullable=True, unit="s"),
+        ),
+    ),
+    "rejected": Table(
+        "quality",
+        "rejected",
+        (
+            StoredColumn("stream_ms", "int64", encoding="delta", unit="ms"),
+            StoredColumn("stream_seq", "int64", encoding="delta"),
+            StoredColumn("generation", "int32", nullable=True),
+            StoredColumn("seq", "int64", nullable=True),
+            StoredColumn("ts", "timestamp_ns", nullable=True, unit="ns"),
+            StoredColumn("reason", "string", encoding="dictionary"),
+            StoredColumn("size_bytes", "int64", unit="B"),
+        ),
+    ),
+}
+"""What the writer says of the raw stream beside its events: its gaps, and the entries that became dead letters."""
 
 _ROW_PLACE = (
     StoredColumn("timestamp", "timestamp_ns", encoding="delta", statistics=True, unit="ns"),

@@ -5,7 +5,7 @@ import sys
 from importlib.metadata import entry_points
 from uuid import uuid4
 
-from daedalus_common.broker.client import connect
+from daedalus_common.broker.client import connect_to
 from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.broker.market_log import MarketLog
 from daedalus_common.leases import Role
@@ -18,8 +18,7 @@ from daedalus_featurizer.settings import settings_from
 async def run(context: ServiceContext) -> None:
     _load_extensions(context)
     settings = settings_from(context.config)
-    redis = context.config.redis
-    client = connect(redis.url, redis.username, redis.password.get_secret_value(), redis.socket_timeout)
+    client = connect_to(context.config.redis)
     try:
         if await wait_for_redis(client, context.stop, context.health, context.log):
             keeper = LeaseKeeper(

@@ -9,18 +9,17 @@ from collections.abc import Callable
 from uuid import uuid4
 
 import structlog
-from redis.exceptions import RedisError
 
 from daedalus_common.broker import keys
 from daedalus_common.broker.errors import Conflict, Fenced
-from daedalus_common.broker.lease_keeper import LeaseKeeper, keep_leases
+from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.broker.market_log import MarketLog, Place
 from daedalus_common.entries import encode
 from daedalus_common.events import Genesis
 from daedalus_common.leases import Lease
 from daedalus_common.markets import Market
+from daedalus_common.owner import Owner
 from daedalus_common.rows import RowSchema
-from daedalus_common.service import pause
 from daedalus_common.telemetry import Health
 from daedalus_features import SchemaError
 from daedalus_featurizer import metrics
@@ -33,7 +32,6 @@ from daedalus_featurizer.stored_state import restore
 log = structlog.get_logger(__name__)
 
 GROUP = "featurizer"
-RETRY_SECONDS = 1.0
 
 
 class Featurizer:
@@ -59,32 +57,8 @@ class Featurizer:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then what the streams hold by then is processed, committed, and the leases are given back."""
-        finished = asyncio.Event()
-        # Not until `stop`: the last steps need the leases too.
-        renewal = asyncio.create_task(keep_leases(self._keeper, self._settings.lease_renew, self._give, finished))
-        try:
-            while not stop.is_set():
-                if renewal.done():
-                    renewal.result()  # without it every market would quietly go to others
-                more = await self._tolerant_turn()
-                await pause(stop, 0 if more else self._settings.poll.total_seconds())
-            await self._finish()
-        finally:
-            finished.set()
-            await renewal
-        await self._leave()
-
-    async def _tolerant_turn(self) -> bool:
-        try:
-            more = await self.turn()
-            self._health.mark_ready("redis")
-            return more
-        except RedisError as error:
-            # Steps are safe to repeat, so the same ones are tried again with the next turn.
-            self._health.mark_unready("redis", f"a command failed: {error}")
-            log.warning("redis does not answer", error=str(error))
-            await asyncio.sleep(RETRY_SECONDS)
-            return False
+        settings = self._settings
+        await Owner(self._keeper, self, self._health, settings.lease_renew, settings.poll).run(stop)
 
     async def turn(self, *, commit_all: bool = False) -> bool:
         """One read of all owned markets and every step that is due; True if a market has more to read at once.
@@ -98,8 +72,11 @@ class Featurizer:
         count = read_count(len(hungry), self._settings.max_entries)
         places = [Place(work.lease.market, keys.RAW, work.read_after, count) for work in hungry]
         replies = await self._log.read_many(places) if places else []
+        for work in works:
+            work.at_end = False
         for work, entries in zip(hungry, replies, strict=True):
             work.accept(entries, self._monotonic())
+            work.at_end = len(entries) < count and work.lease.market not in self._log.unanswered
         # Every market ends its turn before an error is raised: two turns must not step the same market at once.
         outcomes = await asyncio.gather(*(self._take_steps(work, commit_all) for work in works), return_exceptions=True)
         for outcome in outcomes:
@@ -117,7 +94,7 @@ class Featurizer:
                 self._count(work.lease.market, taken)
         except Fenced:
             log.warning("market has another owner", market=work.lease.market.name)
-            self._forget(work.lease.market)
+            self._forget(work.lease)
         except Conflict as conflict:
             metrics.CONFLICTS.inc()
             log.warning("cursor moved, reading the state again", market=work.lease.market.name, reason=str(conflict))
@@ -136,6 +113,7 @@ class Featurizer:
 
     def _count(self, market: Market, taken: StepTaken) -> None:
         labels = {"exchange": market.exchange, "symbol": market.symbol}
+        self._keeper.load.count(market, taken.events)
         metrics.EVENTS.labels(**labels).inc(taken.events)
         for layer, rows in taken.rows.items():
             metrics.ROWS.labels(**labels, layer=layer).inc(rows)
@@ -150,15 +128,30 @@ class Featurizer:
 
     # leases
 
-    async def _give(self, market: Market) -> None:
+    async def drain(self) -> list[Market]:
+        """A turn that commits all it has read; the markets whose stream was at its end then, or is left alone."""
+        await self.turn(commit_all=True)
+        works = {market: self._works.get(market) for market in self._keeper.held}
+        return [
+            market
+            for market, work in works.items()
+            if (work.at_end and not work.waiting if work is not None else market in self._refused)
+        ]
+
+    async def release(self, market: Market) -> bool:
+        """Work that is not committed is done again by the next owner."""
+        self._drop(market)
+        return True
+
+    def _drop(self, market: Market) -> None:
         self._works.pop(market, None)
-        await self._keeper.give(market)
+        metrics.LAG_SECONDS.remove(market.exchange, market.symbol)  # its next owner tells it
 
     async def _follow_leases(self) -> None:
         held = dict(self._keeper.held)
         for market, work in list(self._works.items()):
             if held.get(market) != work.lease:
-                self._works.pop(market)
+                self._drop(market)
         for market, lease in held.items():
             if market not in self._works and self._refused.get(market) != lease.epoch:
                 await self._resume(lease)
@@ -168,28 +161,30 @@ class Featurizer:
         market = lease.market
         params = self._settings.params[market]
         try:
-            await self._log.open_market(market)
+            server = await self._log.open_market(market)
             stored = await self._log.stored_state(market)
             state = restore(stored)
             schemas = row_schemas(params)
-            known = stored.genesis is not None and stored.genesis.startswith(params.hash)
+            genesis = stored.genesis or ""
+            known = genesis.startswith(params.hash)
             # An extension may have brought columns: nobody could read rows whose schema is not declared.
             if not known or not {schema.id for schema in schemas} <= (await self._log.schemas(market)).keys():
-                await self._begin_anew(lease, schemas)
+                genesis = await self._begin_anew(lease, schemas)
             cursor = await self._log.cursor(market, keys.RAW, GROUP)
-            self._works[market] = MarketWork(lease, params, cursor.id, state)
+            self._works[market] = MarketWork(lease, params, cursor.id, state, server, genesis)
             self._health.mark_ready(f"state of {market.name}")
         except SchemaError as error:
             self._refuse(lease, error)
         except Fenced:
-            self._forget(market)
+            self._forget(lease)
 
-    async def _begin_anew(self, lease: Lease, schemas: tuple[RowSchema, ...]) -> None:
+    async def _begin_anew(self, lease: Lease, schemas: tuple[RowSchema, ...]) -> str:
         params = self._settings.params[lease.market]
         genesis = Genesis(self._now_ns(), f"{params.hash}-{uuid4().hex[:12]}", params.to_json())
         await self._log.add_genesis(lease, genesis.id, genesis.capture_ts, encode(genesis), schemas)
         metrics.GENESES.labels(exchange=lease.market.exchange, symbol=lease.market.symbol).inc()
         log.info("features begin anew", market=lease.market.name, genesis=genesis.id)
+        return genesis.id
 
     def _refuse(self, lease: Lease, error: SchemaError) -> None:
         """Refused, never guessed: the market stays as it is until someone decides."""
@@ -200,19 +195,8 @@ class Featurizer:
         key = keys.state(market)
         log.error("state refused", market=market.name, reason=str(error), to_begin_anew=f"HDEL {key} genesis hot")
 
-    def _forget(self, market: Market) -> None:
-        self._works.pop(market, None)
-        self._keeper.lose(market)
-
-    async def _finish(self) -> None:
-        try:
-            while await self.turn(commit_all=True):
-                self._health.beat()
-        except RedisError as error:
-            log.warning("stopped without a last commit; the next owner goes on from the last one", error=str(error))
-
-    async def _leave(self) -> None:
-        try:
-            await self._keeper.leave()
-        except RedisError as error:
-            log.warning("leases not given back; they run out by themselves", error=str(error))
+    def _forget(self, lease: Lease) -> None:
+        work = self._works.get(lease.market)
+        if work is not None and work.lease == lease:
+            self._drop(lease.market)
+        self._keeper.lose(lease)

@@ -36,10 +36,23 @@ class StepTaken:
 class MarketWork:
     """The featurizer's work on one market under one lease."""
 
-    def __init__(self, lease: Lease, params: FeatureConfig, cursor: str, state: MarketState | None) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        params: FeatureConfig,
+        cursor: str,
+        state: MarketState | None,
+        server: str = "",
+        genesis: str = "",
+    ) -> None:
+        """`server` and `genesis`: what cursor and state were read under; steps are refused under any other."""
         self.lease = lease
+        self._server = server
+        self._genesis = genesis
         self.cursor = cursor
         self.state = state
+        self.at_end = False
+        """The last read came to the end of the stream."""
         self._params = params
         self._entries: list[RawEntry] = []
         self._ts: list[int] = []
@@ -106,6 +119,8 @@ class MarketWork:
             history=[np.ascontiguousarray(row).tobytes() for row in advanced.history],
             keep_history=0 if advanced.state is None else len(advanced.state.history),
             rows=rows,
+            server=self._server,
+            genesis=self._genesis,
         )
         return StepTaken(
             step=step,

@@ -20,6 +20,7 @@ from daedalus_common.markets import Market
 from daedalus_common.service import pause
 from daedalus_common.telemetry import Health
 from daedalus_ingestor import heartbeat, metrics
+from daedalus_ingestor.ccxt_memory import forget_book, leave_behind
 from daedalus_ingestor.connection import Connection
 from daedalus_ingestor.exchange_session import ExchangeSession, describe
 from daedalus_ingestor.gaps import Reason
@@ -69,6 +70,8 @@ class CcxtFeed:
         self._chance = chance
         self._recordable: Recordable = {}
         self._fed: dict[Market, list[Subscription]] = {}
+        self._unended: dict[Market, list[Connection]] = {}
+        """Given away, and the exchange did not confirm that it sends nothing more."""
         self._is_silent = False
         self._rebuilds = 0
         self._rebuild_at = 0.0
@@ -98,23 +101,49 @@ class CcxtFeed:
 
     def add(self, market: Market, outbox: Outbox, recollection: Recollection, reason: Reason) -> None:
         """Subscribes the market's channels, each beginning with a gap event."""
-        market_id = self._session.exchange.markets[market.symbol].get("id")
+        self._end_unended(market)
+        exchange = self._session.exchange
+        market_id = exchange.markets[market.symbol].get("id")
         self._fed[market] = []
         for channel in self._recordable[market]:
             place, trades = recollection.place(channel), recollection.trades()
             subscription = Subscription(market, market_id, channel, outbox, place, trades)
             subscription.retry_at = self._clock()
+            leave_behind(exchange, subscription)
             self._subscriber.declare(subscription, reason)
             self._tap.add(subscription)
             self._fed[market].append(subscription)
 
+    def _end_unended(self, market: Market) -> None:
+        """The exchange may still end at any time what was to end when the market was given away, so nothing is built
+        on that: the connection begins anew, which costs the others on it a gap."""
+        for connection in self._unended.pop(market, ()):
+            if not connection.lost:
+                connection.reset(Reason.RECONNECT, f"{market.name} was not ended here when it was given away")
+                forget_book(self._session.exchange, market.symbol)
+
     async def remove(self, market: Market) -> None:
-        """Records nothing more of the market, at once; then tells the exchange, where that saves traffic."""
+        """Records nothing more of the market, at once; then tells the exchange.
+
+        A subscription that has brought nothing yet may be asked for already, so it is ended there as well.
+        """
         removed = self._fed.pop(market, [])
         for subscription in removed:
             subscription.drop_task()
-        carried = [subscription for subscription in removed if self._tap.remove(subscription)]
-        await asyncio.gather(*(self._subscriber.unwatch(subscription) for subscription in carried))
+        carriers = self._tap.carriers(removed)
+        carried = [s for s in removed if self._tap.remove(s) or s.state is State.STARTING]
+        if self._is_silent or not removed:
+            return
+        if not any(True for _ in self._tap.all()):
+            # Nothing of this exchange is ours any more, so no connection stays, whatever state it is in.
+            self._tap.attach(self._session.replace())
+            return
+        carriers = [connection for connection in carriers if not connection.lost]
+        if not carriers:
+            forget_book(self._session.exchange, market.symbol)
+        elif not all(await asyncio.gather(*(self._subscriber.unwatch(subscription) for subscription in carried))):
+            self._unended[market] = carriers
+        self._tap.hang_up_idle()
 
     def silence(self) -> None:
         """Not one frame more."""

@@ -8,18 +8,20 @@ import time
 from collections.abc import Callable, Mapping
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from daedalus_common.broker.lease_keeper import LeaseKeeper, keep_leases
+from daedalus_common.broker.client import Client
+from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.broker.market_log import MarketLog
 from daedalus_common.leases import Lease
 from daedalus_common.markets import Market
+from daedalus_common.owner import Tenure
 from daedalus_common.service import pause
 from daedalus_common.telemetry import Health
 from daedalus_ingestor import metrics
 from daedalus_ingestor.feed import CcxtFeed
 from daedalus_ingestor.gaps import Reason
+from daedalus_ingestor.late_events import LateEvents, keep_spool
 from daedalus_ingestor.outbox import Outbox
 from daedalus_ingestor.publisher import Publisher
 from daedalus_ingestor.queue import EventQueue
@@ -41,7 +43,7 @@ class Ingestor:
     def __init__(
         self,
         settings: Settings,
-        client: Redis,
+        client: Client,
         keeper: LeaseKeeper,
         health: Health,
         new_feed: Callable[[str, EventQueue], CcxtFeed],
@@ -59,39 +61,51 @@ class Ingestor:
             self._log, self._queue, settings.batch_size, settings.linger, health, self._keeper.lose
         )
         self._outboxes: dict[Market, Outbox] = {}
-        self._giving: set[Market] = set()
+        self._published: dict[Market, int] = {}
+        """Each outbox's first unpublished number when the load was last measured."""
         self._retry_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then everything captured is published and the leases are given back."""
         left = asyncio.Event()
-        spooling = asyncio.create_task(self._spool.run(left)) if self._spool is not None else None
-        leases = asyncio.create_task(keep_leases(self._keeper, self._settings.lease_renew, self._give, left))
-        try:
-            async with asyncio.TaskGroup() as group:
-                for feed in self._feeds.values():
-                    group.create_task(feed.run(stop))
-                group.create_task(self._publisher.run(stop))
-                group.create_task(self._follow_leases(stop, leases))
-        finally:
-            await self._finish(leases, spooling, left)
+        spooling = asyncio.create_task(self._keep_spool(self._spool, left)) if self._spool is not None else None
+        async with Tenure(self._keeper, self._settings.lease_renew, self) as tenure:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for feed in self._feeds.values():
+                        group.create_task(feed.run(stop))
+                    group.create_task(self._publisher.run(stop))
+                    group.create_task(self._follow_leases(stop, tenure))
+            finally:
+                await self._finish(tenure)
+                left.set()
+                if spooling is not None:
+                    await asyncio.gather(spooling, return_exceptions=True)
 
-    async def _follow_leases(self, stop: asyncio.Event, leases: "asyncio.Task[None]") -> None:
+    async def _keep_spool(self, spool: Spool, stop: asyncio.Event) -> None:
+        calm, markets = (lambda: self._queue.is_calm), self._settings.markets
+        await keep_spool(spool, LateEvents(spool, self._client, self._log, markets, calm), stop)
+
+    async def _follow_leases(self, stop: asyncio.Event, tenure: Tenure) -> None:
         while not await pause(stop, _TURN_SECONDS):
             self._health.beat()
-            if leases.done():
-                leases.result()
+            tenure.check()
             for market, outbox in tuple(self._outboxes.items()):
-                if self._keeper.held.get(market) != outbox.lease and market not in self._giving:
+                if self._keeper.held.get(market) != outbox.lease:
                     await self._drop(market)
             if time.monotonic() >= self._retry_at:
                 await self._take_new()
+            self._measure_load()
             metrics.MARKETS.set(len(self._outboxes))
+
+    def _measure_load(self) -> None:
+        for market, outbox in self._outboxes.items():
+            self._keeper.load.count(market, outbox.first - self._published[market])
+            self._published[market] = outbox.first
 
     async def _take_new(self) -> None:
         for market, lease in tuple(self._keeper.held.items()):
-            ready = market not in self._outboxes and market not in self._giving
-            if ready and self._feeds[market.exchange].can_feed(market):
+            if market not in self._outboxes and self._feeds[market.exchange].can_feed(market):
                 try:
                     await self._take(lease)
                 except (RedisError, OSError) as error:
@@ -106,6 +120,7 @@ class Ingestor:
         recollection = await recall(self._client, market, opened.newest)
         outbox = self._queue.open(lease, opened.spool)
         self._outboxes[market] = outbox
+        self._published[market] = outbox.first
         # The stream may already hold a genesis, so it is the first epoch that tells a beginning.
         reason = Reason.START if lease.epoch == 1 else Reason.TAKEOVER
         self._feeds[market.exchange].add(market, outbox, recollection, reason)
@@ -119,22 +134,19 @@ class Ingestor:
         metrics.ABANDONED.labels(reason="fenced").inc(abandoned)
         log.warning("market lost", market=market.name, abandoned=abandoned)
 
-    async def _give(self, market: Market) -> None:
+    async def release(self, market: Market) -> bool:
         """Another replica shall have the market: what was captured goes out first."""
-        held = self._outboxes.get(market)
-        if held is not None and held.unread:
-            log.info("market kept until its spool is empty", market=market.name, spooled=held.unread)
-            return
-        self._giving.add(market)
-        try:
-            outbox = self._outboxes.pop(market, None)
-            if outbox is not None:
-                await self._feeds[market.exchange].remove(market)
-                abandoned = await self._flush(outbox)
-                log.info("market given", market=market.name, abandoned=abandoned)
-            await self._keeper.give(market)
-        finally:
-            self._giving.discard(market)
+        outbox = self._outboxes.get(market)
+        if outbox is None:
+            return True
+        if outbox.unread:
+            log.info("market kept until its spool is empty", market=market.name, spooled=outbox.unread)
+            return False
+        del self._outboxes[market]
+        await self._feeds[market.exchange].remove(market)
+        abandoned = await self._flush(outbox)
+        log.info("market given", market=market.name, abandoned=abandoned)
+        return True
 
     async def _flush(self, outbox: Outbox) -> int:
         """Waits until the publisher has sent the outbox; returns how many events it did not get rid of."""
@@ -153,13 +165,16 @@ class Ingestor:
             await self._spool.close(outbox.lease.market)
         return abandoned
 
-    async def _finish(
-        self, leases: "asyncio.Task[None]", spooling: "asyncio.Task[None] | None", left: asyncio.Event
-    ) -> None:
+    async def _finish(self, tenure: Tenure) -> None:
+        """A spool whose market was not taken by now waits for the next start, of this replica or another."""
         for feed in self._feeds.values():
             feed.silence()
         closing = asyncio.gather(*(feed.close() for feed in self._feeds.values()))
+        drained = asyncio.Event()
+        giving = asyncio.create_task(self._give_published(tenure, drained))
         await self._publisher.drain(DRAIN)
+        drained.set()
+        await giving
         spooled = self._queue.keep()
         abandoned = sum([await self._close(outbox) for outbox in tuple(self._queue.outboxes)])
         if spooled:
@@ -169,10 +184,16 @@ class Ingestor:
             log.error(
                 "stopped without Redis: captured events are lost", lost=abandoned, waited_seconds=DRAIN.total_seconds()
             )
-        left.set()
-        await asyncio.gather(leases, *([spooling] if spooling else []), return_exceptions=True)
-        try:
-            await self._keeper.leave()
-        except (RedisError, OSError) as error:
-            log.warning("leases not given back, they run out by themselves", error=repr(error))
         await closing
+
+    async def _give_published(self, tenure: Tenure, drained: asyncio.Event) -> None:
+        """Each market is free for others as soon as all that was captured of it is in the stream."""
+        await tenure.retire()
+        while self._outboxes:
+            for market, outbox in tuple(self._outboxes.items()):
+                if not outbox.events and not outbox.unread:
+                    del self._outboxes[market]
+                    await self._close(outbox)
+                    tenure.release(market)
+            if await pause(drained, _FLUSH_LOOK_SECONDS):
+                return

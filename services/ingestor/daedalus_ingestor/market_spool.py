@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -73,6 +73,7 @@ class MarketSpool:
         self._in_flight = 0
         self._runs: deque[_Run] = deque()
         self._confirmed = files.next
+        self._left: list[Record] = []
         self._damaged = 0
         self._lost = 0
         self._must_renumber = False
@@ -212,6 +213,26 @@ class MarketSpool:
                 self._look()
                 self._weigh(-sum(record_bytes(payload) for _, payload in batch[:written]))
 
+    def leave(self, first: int, events: Iterable[tuple[int, bytes]]) -> int:
+        """The market is closed with these events in memory, numbered from `first`: those that are not on disk either
+        are for a late folder. Returns how many there is no room for."""
+        lost = 0
+        for number, (capture_ts, payload) in enumerate(events, first):
+            if any(run.number <= number < run.number + run.size for run in self._runs):
+                continue
+            if self.has_room(payload):
+                self._left.append(Record(len(self._left), self.epoch, number, capture_ts, payload))
+                self._weigh(record_bytes(payload))
+            else:
+                lost += 1
+        return lost
+
+    def take_left(self) -> list[Record]:
+        """What `leave` was told of."""
+        left, self._left = self._left, []
+        self._weigh(-sum(record_bytes(record.payload) for record in left))
+        return left
+
     def give_up(self) -> None:
         """Forgets what the disk did not take."""
         lost = len(self._take_pending())
@@ -226,7 +247,7 @@ class MarketSpool:
 
     def _take_pending(self) -> list[tuple[int, bytes]]:
         taken, self._pending = self._pending, []
-        self._weigh(-self.pending_bytes)
+        self._weigh(-sum(record_bytes(payload) for _, payload in taken))
         return taken
 
     def _look(self) -> None:

@@ -82,4 +82,19 @@ SPOOL_DAMAGED = counter("daedalus_ingestor_spool_damaged_total", "Times that dam
 SPOOL_LOST = counter(
     "daedalus_ingestor_spool_lost_events_total", "Events lost to damage or a crash; a gap declares them."
 )
+LATE_KEPT = counter(
+    "daedalus_ingestor_late_kept_events_total",
+    "Events of a lost or stopped market that were in memory, kept on disk to be recorded as late.",
+)
+LATE_EVENTS = counter(
+    "daedalus_ingestor_late_events_total",
+    "Events sent to the stream `late`: too late for their market's sequence, where a gap covers them.",
+    ("exchange", "symbol"),
+)
+LATE_FOLDERS = gauge(
+    "daedalus_ingestor_late_folders",
+    "Folders of the spool with events that are not for a sequence: waiting (to be sent), other_redis (of a Redis that "
+    "is not this one), not_configured (their market is not), damaged (all is sent but what could not be read).",
+    ("state",),
+)
 SPOOL_FAILURES = counter("daedalus_ingestor_spool_failures_total", "Times that the spool's disk refused its work.")

@@ -43,14 +43,14 @@ class Outbox:
         return forgotten
 
     def close(self) -> int:
-        """Forgets what is in memory; returns how many events are lost by that, for they are not on disk either."""
-        count = len(self.events)
+        """Forgets what is in memory, but for what the spool takes; returns how many events are lost by that."""
+        lost = len(self.events)
         if self.spool is not None:
             # What the spool has not written yet keeps its numbers.
             self.spool.head = partial(int, self._following())
-            count = max(0, count - self.spool.loaded)
+            lost = self.spool.leave(self.first, self.events)
         self.events.clear()
-        return count
+        return lost
 
     def _following(self) -> int:
         """The number of the event that follows those in memory."""

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import uvloop
 
-from daedalus_common.broker.client import connect
+from daedalus_common.broker.client import connect_to
 from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.leases import Role
 from daedalus_common.service import ServiceContext, StartupError, run_service, wait_for_redis
@@ -30,8 +30,7 @@ async def run(context: ServiceContext) -> None:
     if not settings.markets:
         raise StartupError("no market is configured; list symbols under ccxt.exchanges.<id>.channels")
     spool = _spool(settings, context)
-    redis = context.config.redis
-    client = connect(redis.url, redis.username, redis.password.get_secret_value(), redis.socket_timeout)
+    client = connect_to(context.config.redis)
 
     def new_feed(name: str, queue: EventQueue) -> CcxtFeed:
         feed = settings.feeds[name]
@@ -51,6 +50,11 @@ def _spool(settings: Settings, context: ServiceContext) -> Spool | None:
     if not settings.spool_max_bytes:
         return None
     try:
-        return Spool(settings.spool_dir, settings.spool_max_bytes, fsync=context.config.ingestion.enable_fsync)
+        return Spool(
+            settings.spool_dir,
+            settings.spool_max_bytes,
+            fsync=context.config.ingestion.enable_fsync,
+            health=context.health,
+        )
     except SpoolError as error:
         raise StartupError(str(error)) from error

@@ -1,6 +1,6 @@
 """Sends the queued events to their streams, in order, each exactly once.
 
-    every linger: one batch of each market with something to say, side by side; again while full batches wait
+    linger after an event came: one batch of each market with something to say, side by side; again while batches wait
 
 A market that lags behind by several batches sends larger ones: in a burst the event loop spends up to 60 ms a turn on
 frames, and a round trip takes two turns, so batches of 100 would end at 800 events/s, where 20,000/s come in.
@@ -21,12 +21,11 @@ from redis.exceptions import RedisError
 
 from daedalus_common.broker.errors import Fenced
 from daedalus_common.broker.market_log import MarketLog, Published
-from daedalus_common.events import Gap
+from daedalus_common.leases import Lease
 from daedalus_common.markets import Market
 from daedalus_common.telemetry import Health
 from daedalus_ingestor import metrics
 from daedalus_ingestor.backoff import Backoff
-from daedalus_ingestor.gaps import Reason
 from daedalus_ingestor.outbox import Outbox
 from daedalus_ingestor.queue import EventQueue
 
@@ -43,7 +42,7 @@ _BATCH_BYTES: Final = 2 * 1024 * 1024
 
 
 class Publisher:
-    """`fenced` is told of a market whose lease is another's; its unpublished events are gone then."""
+    """`fenced` is told of a lease that is another's; its unpublished events are for the spool then, or gone."""
 
     def __init__(
         self,
@@ -52,7 +51,7 @@ class Publisher:
         batch_size: int,
         linger: timedelta,
         health: Health,
-        fenced: Callable[[Market], None],
+        fenced: Callable[[Lease], None],
         *,
         now_ns: Callable[[], int] = time.time_ns,
         chance: Callable[[], float] = random.random,
@@ -70,12 +69,22 @@ class Publisher:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; what is queued then is left to `drain`."""
-        while not stop.is_set():
-            more = await self.publish_round()
-            if self._failures:
-                await asyncio.sleep(RETRY.delay(self._failures, self._chance()) or 0.0)
-            else:
-                await asyncio.sleep(0.0 if more else self._linger_seconds)
+        stopping = asyncio.create_task(stop.wait())
+        stopping.add_done_callback(lambda _: self._queue.filled.set())
+        try:
+            while not stop.is_set():
+                self._queue.filled.clear()
+                more = await self.publish_round()
+                if self._failures:
+                    await asyncio.sleep(RETRY.delay(self._failures, self._chance()) or 0.0)
+                elif more:
+                    await asyncio.sleep(0.0)
+                else:
+                    if not self._queue.waiting and not stop.is_set():
+                        await self._queue.filled.wait()
+                    await asyncio.sleep(self._linger_seconds)
+        finally:
+            stopping.cancel()
 
     async def drain(self, within: timedelta) -> int:
         """Publishes all that is queued; returns how many events Redis did not take in time."""
@@ -130,28 +139,26 @@ class Publisher:
         metrics.PUBLISH_SECONDS.observe(time.perf_counter() - began)
         metrics.DELAY_SECONDS.observe(max(0.0, (self._now_ns() - batch[0][0]) / 1e9))
         self._queue.confirm(outbox, len(batch))
-        self._count(outbox, published)
+        self._count(outbox.lease.market, published)
         return True
 
-    def _count(self, outbox: Outbox, published: Published) -> None:
-        market = outbox.lease.market
+    def _count(self, market: Market, published: Published) -> None:
         metrics.PUBLISHED.labels(exchange=market.exchange, symbol=market.symbol).inc(published.added)
         if published.skipped:
             metrics.REPUBLISHED.inc(published.skipped)
         if published.clamped:
             metrics.CLAMPED.inc(published.clamped)
         if published.lost:
+            # The server has put the gap event into the sequence itself, in its place.
             metrics.SERVER_LOST.inc(published.lost)
             log.error("Redis lost events that it had confirmed", market=market.name, lost=published.lost)
-            gap = Gap(self._now_ns(), "control", Reason.SERVER_LOST.value, lost=published.lost)
-            self._queue.declare(outbox, gap)
 
     def _give_up(self, outbox: Outbox, error: Fenced) -> None:
         market = outbox.lease.market
         abandoned = self._queue.close(outbox)
         metrics.ABANDONED.labels(reason="fenced").inc(abandoned)
         log.warning("market has another owner", market=market.name, abandoned=abandoned, reason=str(error))
-        self._fenced(market)
+        self._fenced(outbox.lease)
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1

@@ -10,6 +10,7 @@ moment: frames are handled several times as fast as events are published, so a b
 can hold it back. That ends when Redis has taken nothing for a second, for then waiting would not help.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -44,6 +45,8 @@ class EventQueue:
         self._now_ns = now_ns
         self._overflowed: dict[Subscription, None] = {}
         self.size = 0
+        self.filled = asyncio.Event()
+        """Set when there is something to publish after there was nothing; the publisher clears it."""
         self.outboxes: list[Outbox] = []
 
     @property
@@ -51,16 +54,24 @@ class EventQueue:
         """Events in memory and on disk that are not published."""
         return self.size + sum(outbox.unread for outbox in self.outboxes)
 
+    @property
+    def is_calm(self) -> bool:
+        """The live events leave time for others."""
+        return self.size <= self._max_events // 4 and not any(outbox.unread for outbox in self.outboxes)
+
     def open(self, lease: Lease, spool: MarketSpool | None = None) -> Outbox:
         outbox = Outbox(lease, self._now_ns(), spool)
+        self.filled.set()  # there may be something on disk
         self.outboxes.append(outbox)
         return outbox
 
     def close(self, outbox: Outbox) -> int:
         """Forgets the market; returns how many of its events are not published, and now never will be.
 
-        What is on disk is left there, and not counted.
+        What is on disk is left there, and not counted; what can still go there does: behind what is in the spool, or
+        else to a late folder.
         """
+        self._keep(outbox)
         if outbox in self.outboxes:
             self.outboxes.remove(outbox)
         self.size -= len(outbox.events)
@@ -81,6 +92,8 @@ class EventQueue:
                 self._declare_overflow(subscription)
             spool.append(capture_ts, payload)
             outbox.last_ts = capture_ts
+            if not self.size:
+                self.filled.set()
             return True
         if is_full or (spool is not None and spool.is_active):
             if is_full:
@@ -142,28 +155,33 @@ class EventQueue:
     def keep(self) -> int:
         """The process ends: what is in memory goes to disk where it follows what is there; returns what is on disk.
 
-        Where the spool holds newer events already, those in memory alone are lost; the next process sees the jump.
+        Where the spool holds newer events already, those in memory alone become late ones when the market is closed;
+        the next process sees the jump and declares it.
         """
         for outbox in self.outboxes:
-            spool = outbox.spool
-            if spool is None or spool.is_active:
-                continue
-            for capture_ts, payload in outbox.forget_after(spool.loaded_to):
-                self.size -= 1
-                if spool.has_room(payload):
-                    spool.append(capture_ts, payload)
-                else:
-                    metrics.ABANDONED.labels(reason="stop").inc()
+            self._keep(outbox)
         return sum(outbox.spool.depth for outbox in self.outboxes if outbox.spool is not None)
+
+    def _keep(self, outbox: Outbox) -> None:
+        spool = outbox.spool
+        if spool is None or spool.is_active:
+            return
+        for capture_ts, payload in outbox.forget_after(spool.loaded_to):
+            self.size -= 1
+            if spool.has_room(payload):
+                spool.append(capture_ts, payload)
+            else:
+                metrics.ABANDONED.labels(reason="stop").inc()
 
     def _append(self, outbox: Outbox, capture_ts: int, payload: bytes) -> None:
         spool = outbox.spool
+        if not self.size:
+            self.filled.set()
+            self._moved_at = self._clock()
         if spool is not None and spool.is_active:
             spool.append(capture_ts, payload)
             outbox.last_ts = capture_ts
             return
-        if not self.size:
-            self._moved_at = self._clock()
         outbox.append(capture_ts, payload)
         self.size += 1
 

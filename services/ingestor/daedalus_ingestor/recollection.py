@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from redis.asyncio import Redis
 
 from daedalus_common.broker import keys
+from daedalus_common.broker.client import Client
 from daedalus_common.entries import ForeignEntry, decode, kind_of
 from daedalus_common.events import Book, Channel, Kind, Trade
 from daedalus_common.markets import Market
@@ -37,7 +37,7 @@ class Recollection(msgspec.Struct, frozen=True):
         return TradeReader(self.trade_ids)
 
 
-async def recall(client: Redis, market: Market, spooled: Sequence[bytes] = ()) -> Recollection:
+async def recall(client: Client, market: Market, spooled: Sequence[bytes] = ()) -> Recollection:
     """Reads the end of the market's raw stream, which `spooled` payloads, oldest first, are to follow.
 
     Raises redis errors.

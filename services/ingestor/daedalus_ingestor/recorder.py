@@ -78,6 +78,9 @@ class Recorder:
             subscription = self._find(Channel.ORDERBOOK, message_hash, book.get("symbol"))
             if subscription is None:
                 return
+        if book is subscription.old_book:
+            self.events += 1
+            return
         nonce = book["nonce"]
         if self._is_repeated(subscription, message_hash, nonce):
             return

@@ -4,14 +4,15 @@
 
 A market spools from its first event that does not fit the queue until all it has spooled is loaded again: so its
 order holds. What is loaded stays on disk until it is confirmed. A process that is killed loses what is pending, at
-most FLUSH; the take-over's gap, which follows it in the sequence, covers that.
+most FLUSH; the take-over's gap, which follows it in the sequence, covers that. What a closed market has in memory and
+not on disk goes to a late folder, as does all that comes too late for its sequence; `late_events` sends those.
 
 A crash may repeat records that the stream already has. `MarketFiles.resume` finds them by the (epoch, number) which
 each record carries, and those that remain are numbered anew, durably, before the first of them is published.
 """
 
 import asyncio
-import fcntl
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -24,10 +25,13 @@ import structlog
 
 from daedalus_common.markets import Market
 from daedalus_common.service import pause
+from daedalus_common.telemetry import Health
 from daedalus_ingestor import metrics
 from daedalus_ingestor.market_spool import MarketSpool, SpoolError
-from daedalus_ingestor.spool_files import CURSOR, MarketFiles
-from daedalus_ingestor.spool_records import record_bytes
+from daedalus_ingestor.spool_files import MarketFiles
+from daedalus_ingestor.spool_folders import in_time_name, lock_patiently, new_late_name, remove_empty, size_of
+from daedalus_ingestor.spool_io import probe
+from daedalus_ingestor.spool_records import Record, record_bytes
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +41,10 @@ _PENDING_BYTES: Final = 16 * 1024 * 1024
 """Events that no thread has written yet: 0.5 s of 20,000/s; a disk that is slower than that is no help."""
 _LARGEST_SEGMENT: Final = 8 * 1024 * 1024
 _SMALLEST_SEGMENT: Final = 64 * 1024
-_LOCK: Final = "lock"
+_CHECK: Final = "spool"
+_LATE_RECORDS: Final = 1000
+_PASSING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What may go by itself, or by somebody's hand while the ingestor runs."""
 
 
 class Spool:
@@ -53,10 +60,12 @@ class Spool:
         max_bytes: int,
         *,
         fsync: bool = True,
+        health: Health | None = None,
         clock: Callable[[], float] = time.monotonic,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.folder = folder
+        self._health = health
         self.max_bytes = max_bytes
         self.fsync = fsync
         self.pending_bytes = 0
@@ -67,13 +76,16 @@ class Spool:
         self._retry_at = 0.0
         self._strays_bytes = 0
         self._locks: dict[Market, int] = {}
+        self._problem = ""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._weigh_strays()
+            probe(folder)
         except OSError as error:
-            raise SpoolError(
-                f"the spool {folder} cannot be used: {error.strerror}; set ingestion.spool_dir, or spool_max_mb to 0"
-            ) from error
+            if error.errno not in _PASSING or not folder.is_dir():
+                way_out = "set ingestion.spool_dir, or spool_max_mb to 0"
+                raise SpoolError(f"the spool {folder} cannot be used: {error.strerror}; {way_out}") from error
+            self._fails(error)
 
     @property
     def segment_bytes(self) -> int:
@@ -101,12 +113,14 @@ class Spool:
         """
         folder = self._folder_of(market, log_id)
         try:
-            self._take_lock(market, folder)
+            if market not in self._locks:
+                self._locks[market] = await lock_patiently(folder)
             files = await asyncio.to_thread(MarketFiles, folder, market.name, self.segment_bytes, fsync=self.fsync)
         except BlockingIOError:
             raise SpoolError(f"the spool {folder} is in use by another ingestor") from None
         except OSError as error:
             self._give_lock(market)
+            self._fails(error)
             raise SpoolError(f"the spool {folder} cannot be opened: {error}") from error
         if files.torn:
             metrics.SPOOL_TORN.inc(files.torn)
@@ -115,35 +129,76 @@ class Spool:
         return opened
 
     async def close(self, market: Market) -> None:
-        """Writes what is pending; the files stay where they are, unless they are empty."""
+        """Writes what is pending; the files stay where they are, unless they are empty. What the market has left in
+        memory goes to a late folder."""
         closing = self.markets.get(market)
         if closing is not None:
             await closing.flush()
             closing.give_up()
             closing.files.close()
             del self.markets[market]
+            if left := closing.take_left():
+                await self._keep_late(closing, left)
             if not closing.size_bytes:
-                self._remove(self._folder_of(market, closing.log_id))
+                with suppress(OSError):
+                    remove_empty(self._folder_of(market, closing.log_id))
             self._give_lock(market)
             self._weigh_strays()
 
     async def put_away(self, late: MarketSpool) -> MarketSpool:
-        """The records are too late for the sequence: their files stay under another name, and a new spool begins.
+        """The records are too late for the sequence: their files get another name, and a new spool begins.
         Raises SpoolError."""
+        events = late.unread
         await self.close(late.market)
         folder = self._folder_of(late.market, late.log_id)
-        target = folder.with_name(f"{folder.name}.late-{late.epoch}")
+        target = self.folder / new_late_name(late.market.name, late.log_id, late.epoch)
         try:
             await asyncio.to_thread(folder.rename, target)
+        except FileNotFoundError:
+            log.info("the spool was found late by another ingestor", market=late.market.name)
         except OSError as error:
             raise SpoolError(f"the spool {folder} cannot be renamed: {error}") from error
+        else:
+            log.warning(
+                "another ingestor has published since, these events are recorded as late", market=late.market.name,
+                events=events, folder=str(target),
+            )  # fmt: skip
         return await self.open(late.market, late.log_id)
+
+    async def _keep_late(self, closing: MarketSpool, left: list[Record]) -> None:
+        folder = self.folder / new_late_name(closing.market.name, closing.log_id, closing.epoch)
+        try:
+            lock = await lock_patiently(folder)
+            try:
+                await asyncio.to_thread(self._write_late, folder, closing.market, left)
+            finally:
+                os.close(lock)
+        except OSError as error:
+            self.failed(closing.market, error)
+            metrics.ABANDONED.labels(reason="disk").inc(len(left))
+        else:
+            metrics.LATE_KEPT.inc(len(left))
+            log.warning(
+                "events in memory are kept, to be recorded as late", market=closing.market.name, events=len(left),
+                folder=str(folder),
+            )  # fmt: skip
+
+    def _write_late(self, folder: Path, market: Market, left: list[Record]) -> None:
+        files = MarketFiles(folder, market.name, self.segment_bytes, fsync=self.fsync)
+        try:
+            for start in range(0, len(left), _LATE_RECORDS):
+                files.write(left[start : start + _LATE_RECORDS])
+            files.sync()
+        finally:
+            files.close()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Flushes every market every FLUSH until `stop`."""
         while not await pause(stop, FLUSH.total_seconds()):
             for market in tuple(self.markets.values()):
                 await market.flush()
+            if self._problem and not self.is_waiting():
+                await self._try_again()
             self.report()
 
     def report(self) -> None:
@@ -155,34 +210,34 @@ class Spool:
 
     def failed(self, market: Market, error: OSError) -> float:
         """Returns when to try again, by the clock."""
-        metrics.SPOOL_FAILURES.inc()
-        self._retry_at = self._clock() + _RETRY_SECONDS
-        log.error(
-            "the spool's disk fails, what does not fit the queue is lost meanwhile",
-            market=market.name,
-            folder=str(self.folder),
-            error=str(error),
-            retry_in=_RETRY_SECONDS,
-        )
-        return self._retry_at
+        return self._fails(error, market=market.name)
 
     def is_waiting(self, until: float | None = None) -> bool:
         """The disk failed a moment ago: no use trying again so soon."""
         return self._clock() < (self._retry_at if until is None else until)
 
-    def _take_lock(self, market: Market, folder: Path) -> None:
-        while market not in self._locks:
-            folder.mkdir(exist_ok=True)
-            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(lock)
-                raise
-            if _size(folder / _LOCK) is None:
-                os.close(lock)  # its owner removed it a moment ago: once more, from the beginning
-            else:
-                self._locks[market] = lock
+    def _fails(self, error: OSError, **details: str) -> float:
+        metrics.SPOOL_FAILURES.inc()
+        self._retry_at = self._clock() + _RETRY_SECONDS
+        self._problem = (
+            f"the spool {self.folder} cannot be written ({error.strerror or error}): what does not fit the queue is "
+            "lost; free its disk, or set ingestion.spool_dir"
+        )
+        if self._health is not None:
+            self._health.mark_unready(_CHECK, self._problem)
+        log.error("the spool's disk fails", problem=self._problem, retry_in=_RETRY_SECONDS, **details)
+        return self._retry_at
+
+    async def _try_again(self) -> None:
+        try:
+            await asyncio.to_thread(probe, self.folder)
+        except OSError as error:
+            self._fails(error)
+        else:
+            self._problem = ""
+            if self._health is not None:
+                self._health.mark_ready(_CHECK)
+            log.info("the spool can be written again", folder=str(self.folder))
 
     def _give_lock(self, market: Market) -> None:
         lock = self._locks.pop(market, None)
@@ -190,32 +245,10 @@ class Spool:
             os.close(lock)
 
     def _folder_of(self, market: Market, log_id: str) -> Path:
-        return self.folder / f"{market.name}@{log_id}"
-
-    def _remove(self, folder: Path) -> None:
-        """There is nothing in it: not one folder shall stay of each Redis there ever was."""
-        with suppress(OSError):
-            (folder / CURSOR).unlink(missing_ok=True)
-            (folder / _LOCK).unlink()
-            folder.rmdir()
+        return self.folder / in_time_name(market.name, log_id)
 
     def _weigh_strays(self) -> None:
         """Files of markets that are not open here: they are left alone, and count."""
         ours = {self._folder_of(market, spool.log_id).name for market, spool in self.markets.items()}
         strays = [path for path in self.folder.iterdir() if path.is_dir() and path.name not in ours]
-        self._strays_bytes = sum(_size(file) or 0 for path in strays for file in _files(path))
-
-
-def _files(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except FileNotFoundError:
-        return []
-
-
-def _size(file: Path) -> int | None:
-    """None: another ingestor has deleted it."""
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:
-        return None
+        self._strays_bytes = sum(map(size_of, strays))

@@ -182,6 +182,7 @@ class MarketFiles:
             for record in records:
                 as_epoch, number = published_as(record, self._opened_with)
                 if as_epoch < epoch:
+                    self.seek(record.position)
                     return Resumed(record.position, 0, is_late=True)
                 missing = number - 1 - (applied if as_epoch == epoch else 0)
                 if missing >= 0:

@@ -2,12 +2,16 @@
 
 import os
 from pathlib import Path
+from typing import Final
 
 import structlog
 
 from daedalus_ingestor.spool_records import Flaw, Record, record_at, record_bytes
 
 log = structlog.get_logger(__name__)
+
+_PROBE_BYTES: Final = 64 * 1024
+"""A full disk may still have a place for a few bytes."""
 
 
 def records_in(data: bytes, position: int, stop: int, count: int, size_bytes: int) -> tuple[list[Record], int, Flaw]:
@@ -25,6 +29,15 @@ def records_in(data: bytes, position: int, stop: int, count: int, size_bytes: in
         offset += record_bytes(record.payload)
         position += 1
     return records, offset, Flaw.END
+
+
+def probe(folder: Path) -> None:
+    """Raises OSError where nothing can be written."""
+    path = folder / f".probe-{os.getpid()}"
+    try:
+        path.write_bytes(b"\0" * _PROBE_BYTES)
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def read_at(path: Path, offset: int, size_bytes: int) -> bytes:

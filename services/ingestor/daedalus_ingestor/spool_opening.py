@@ -5,9 +5,9 @@ from typing import Any, Final
 from uuid import uuid4
 
 import structlog
-from redis.asyncio import Redis
 
 from daedalus_common.broker import keys
+from daedalus_common.broker.client import Client
 from daedalus_common.leases import Lease
 from daedalus_ingestor.market_spool import MarketSpool, SpoolError
 from daedalus_ingestor.recollection import ENTRIES
@@ -28,7 +28,7 @@ _LOG_ID: Final = "log"
 _NONE: Final = Opened(None, [])
 
 
-async def open_spool(spool: Spool | None, client: Redis, lease: Lease) -> Opened:
+async def open_spool(spool: Spool | None, client: Client, lease: Lease) -> Opened:
     """Call it with the lease held: nobody else can publish then. Raises redis errors."""
     if spool is None:
         return _NONE
@@ -40,12 +40,6 @@ async def open_spool(spool: Spool | None, client: Redis, lease: Lease) -> Opened
     try:
         opened = await spool.open(market, log_id.decode())
         if not await opened.resume(int(epoch or 0), int(applied or 0), lease.epoch):
-            log.error(
-                "another ingestor has published since, these spooled events are too late for the stream",
-                market=market.name,
-                events=opened.unread,
-                kept_in=f"{opened.files.folder}.late-{lease.epoch}",
-            )
             opened = await spool.put_away(opened)
             await opened.resume(0, 0, lease.epoch)
         if opened.is_active:

@@ -71,6 +71,10 @@ class Subscriber:
                 # Books begin with a snapshot, so one is due at once; trades of a quiet market may take hours.
                 self.lose(subscription, Reason.STALE, TimeoutError(f"no book within {patience:g} s"))
 
+        for subscription in self._tap.all():
+            if subscription.old_book is not None and subscription.state is State.LIVE and now - subscription.since > patience:
+                subscription.old_book = None  # no new snapshot: the exchange went on where it was, without a break
+
     def start_due(self, now: float) -> None:
         """Subscribes some of those that wait, a few at a time."""
         if now < self._hold_until:
@@ -97,14 +101,17 @@ class Subscriber:
             return error
         return None
 
-    async def unwatch(self, subscription: Subscription) -> None:
-        """Ends the exchange's side of it where ccxt can; that only saves traffic, nothing is recorded any more."""
+    async def unwatch(self, subscription: Subscription) -> bool:
+        """Ends the exchange's side of it where ccxt can. False: it was asked to, and may do so at any time or never."""
         has, _, unwatch = WATCH[subscription.channel]
         exchange = self._session.exchange
-        if exchange.has.get(f"un{has[0].upper()}{has[1:]}") is True:
-            with suppress(Exception):
-                async with asyncio.timeout(_UNWATCH_SECONDS):
-                    await getattr(exchange, unwatch)(subscription.market.symbol)
+        if exchange.has.get(f"un{has[0].upper()}{has[1:]}") is not True:
+            return True
+        with suppress(Exception):
+            async with asyncio.timeout(_UNWATCH_SECONDS):
+                await getattr(exchange, unwatch)(subscription.market.symbol)
+                return True
+        return False
 
     def lose(self, subscription: Subscription, reason: Reason, error: BaseException) -> None:
         """Declares the gap and plans the next attempt; nothing happens to one that is not subscribed."""

@@ -27,7 +27,7 @@ class Subscription:
 
     __slots__ = (
         "_counted", "_labels", "_names", "channel", "dropped", "events", "failures", "frame", "market",
-        "message_hash", "outbox", "place", "retry_at", "seen", "since", "state", "task", "trades",
+        "message_hash", "old_book", "outbox", "place", "retry_at", "seen", "since", "state", "task", "trades",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +54,8 @@ class Subscription:
         self.frame = -1
         self.message_hash: str | None = None
         self.seen: Any = None
+        self.old_book: Any = None
+        """ccxt's book from before the subscription, not to be recorded until it is begun anew."""
         # Running totals.
         self.events = 0
         self.dropped = 0

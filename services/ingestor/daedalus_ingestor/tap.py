@@ -1,7 +1,7 @@
 """Hooks an unmodified exchange of ccxt.pro: every websocket client that it creates gets a `Connection`."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from daedalus_common.events import Channel
@@ -9,7 +9,7 @@ from daedalus_ingestor.connection import Connection, Listener
 from daedalus_ingestor.queue import EventQueue
 from daedalus_ingestor.recorder import Recorder, Subscriptions
 from daedalus_ingestor.sequences import NUMBERED
-from daedalus_ingestor.subscriptions import Subscription
+from daedalus_ingestor.subscriptions import State, Subscription
 
 
 class Tap:
@@ -57,14 +57,25 @@ class Tap:
             connection.recorder.expect(subscription)
 
     def remove(self, subscription: Subscription) -> bool:
-        """Its updates are recorded no longer. True: a connection that serves others still brings them."""
+        """Its updates are recorded no longer. True: a connection that may serve others still brings them."""
         self._subscriptions[subscription.channel].pop(subscription.market.symbol, None)
         carriers = [connection for connection in self.connections() if subscription in connection.fed]
         self.forget(subscription)
-        for connection in carriers:
-            if not connection.fed:
-                connection.end()
-        return any(connection.fed for connection in carriers)
+        self.hang_up_idle(carriers)
+        return any(not connection.lost for connection in carriers)
+
+    def carriers(self, subscriptions: Sequence[Subscription]) -> list[Connection]:
+        """The connections that bring these, or may: one that is being started can be on its way through any."""
+        if any(subscription.state is State.STARTING for subscription in subscriptions):
+            return list(self.connections())
+        return [c for c in self.connections() if any(subscription in c.fed for subscription in subscriptions)]
+
+    def hang_up_idle(self, connections: Sequence[Connection] | None = None) -> None:
+        """Ends those that feed nobody; all stay while a subscription may be on its way through any of them."""
+        if not any(subscription.state is State.STARTING for subscription in self.all()):
+            for connection in self.connections() if connections is None else connections:
+                if not connection.fed:
+                    connection.end()
 
     def forget(self, subscription: Subscription) -> None:
         """The subscription begins anew: ccxt must send it again."""

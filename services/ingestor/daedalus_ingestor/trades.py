@@ -28,12 +28,17 @@ class TradeReader:
 
     def __init__(self, recorded: Iterable[str] = (), memory: int = MEMORY) -> None:
         self._last: RawTrade | None = None
+        self._ends: tuple[tuple[Any, RawTrade], ...] = ()
         self._order: deque[str] = deque(recorded, memory)
         self._recorded = set(self._order)
 
+    def begin_after(self, caches: Iterable[Any]) -> None:
+        """What these caches hold already is none of ours: it came before we began."""
+        self._ends = tuple((cache, cache[-1]) for cache in caches if len(cache))
+
     def read(self, cache: Any) -> NewTrades:
         """The trades appended since the last call, oldest first, without those that are recorded."""
-        last, new = self._last, []
+        last, new = self._last or next((end for known, end in self._ends if known is cache), None), []
         found = last is None
         for trade in reversed(cache):
             if trade is last:
@@ -42,7 +47,7 @@ class TradeReader:
             new.append(trade)
         if not new:
             return NewTrades([], 0, True)
-        self._last = new[0]
+        self._last, self._ends = new[0], ()
         new.reverse()
         recorded = self._recorded
         trades = [trade for trade in new if trade["id"] not in recorded]

@@ -8,10 +8,8 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from uuid import uuid4
 
-from redis.asyncio import Redis
-
 from daedalus_common.broker import keys
-from daedalus_common.broker.client import connect
+from daedalus_common.broker.client import Client, connect_to
 from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.broker.market_log import MarketLog
 from daedalus_common.leases import Role
@@ -31,8 +29,7 @@ GC_THRESHOLD = 50_000
 async def run(context: ServiceContext) -> None:
     gc.set_threshold(GC_THRESHOLD)
     settings = settings_from(context.config)
-    redis = context.config.redis
-    client = connect(redis.url, redis.username, redis.password.get_secret_value(), redis.socket_timeout)
+    client = connect_to(context.config.redis)
     try:
         with _threads(settings.upload_threads) as pool:
             shelves = await open_shelves(settings.bronze_store, settings.feature_store, pool, context)
@@ -42,10 +39,10 @@ async def run(context: ServiceContext) -> None:
         await client.aclose()
 
 
-def _writer(context: ServiceContext, settings: Settings, client: Redis, shelves: Shelves, pool: Executor) -> Writer:
+def _writer(context: ServiceContext, settings: Settings, client: Client, shelves: Shelves, pool: Executor) -> Writer:
     market_log = MarketLog(client, keys.groups(features=bool(context.config.etl.channels.enabled)))
     patience = Patience(context.health)
-    carrier = Carrier(market_log, shelves, pool, patience, settings.keep_rows, settings.max_dead_letters)
+    carrier = Carrier(market_log, shelves, pool, patience, settings.keep, settings.max_dead_letters)
     keeper = LeaseKeeper(client, Role.WRITER, context.name, settings.markets, settings.lease_ttl, lambda: uuid4().hex)
     run_writer = RunWriter(market_log, carrier, patience, settings.compression)
     return Writer(market_log, keeper, run_writer, patience, context.health, settings.limits, settings.pace)

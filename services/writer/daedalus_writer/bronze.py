@@ -34,7 +34,7 @@ def bronze_rows(
     """Rows by their place in Bronze, and the entries that are not ours. Never raises for an entry's content."""
     batch = decode_batch(entries)
     places: dict[Destination, StoredRows] = {}
-    for name, (position, columns) in _own_columns(batch).items():
+    for name, (position, columns) in own_columns(batch).items():
         if len(position):
             rows = _rows(name, batch, position, columns())
             for hour, of_hour in split(rows, batch.ts[position] // HOUR_NS).items():
@@ -42,7 +42,7 @@ def bronze_rows(
     return places, batch.foreign
 
 
-def _own_columns(batch: Batch) -> dict[str, tuple[Int64s, Callable[[], Columns]]]:
+def own_columns(batch: Batch) -> dict[str, tuple[Int64s, Callable[[], Columns]]]:
     """Per table: the positions of its events in the batch, and how to make the columns that only it has."""
     tickers = [(i, event) for i, event in batch.packed if isinstance(event, Ticker)]
     control = [(i, event) for i, event in batch.packed if not isinstance(event, Ticker)]

@@ -16,7 +16,6 @@ import structlog
 from msgspec.structs import replace
 
 from daedalus_common.broker.dead_letters import DeadLetter
-from daedalus_common.broker.keys import RAW
 from daedalus_common.broker.market_log import MAX_DEAD_LETTERS, MarketLog
 from daedalus_common.leases import Lease
 from daedalus_common.markets import Market
@@ -26,7 +25,7 @@ from daedalus_common.stores import CreateResult, ObjectMissing, ObjectStore
 from daedalus_writer import metrics
 from daedalus_writer.gathering import Gathering
 from daedalus_writer.patience import Patience
-from daedalus_writer.shelves import Shelves
+from daedalus_writer.shelves import Shelf, Shelves
 
 log = structlog.get_logger(__name__)
 _P = ParamSpec("_P")
@@ -51,14 +50,14 @@ class Carrier:
         shelves: Shelves,
         pool: Executor,
         patience: Patience,
-        keep_rows: timedelta,
+        keep: Mapping[str, timedelta],
         max_dead_letters: int = MAX_DEAD_LETTERS,
     ) -> None:
         self._log = market_log
         self._shelves = shelves
         self._pool = pool
         self._patience = patience
-        self._keep_rows_ms = int(keep_rows.total_seconds() * 1000)
+        self._keep_ms = {stream: int(least.total_seconds() * 1000) for stream, least in keep.items()}
         self._max_dead = max_dead_letters
 
     async def carry_out(self, lease: Lease, plan: Plan, gathering: Gathering) -> None:
@@ -66,13 +65,20 @@ class Carrier:
         segments = await self._agreed(lease.market, plan, gathering.row_counts)
         stored = [await self._create(lease.market, plan.stream, s, gathering.drafts[s.destination]) for s in segments]
         done = replace(plan, segments=tuple(object_.segment for object_ in stored))
-        keep_ms = 0 if plan.stream == RAW else self._keep_rows_ms
+        if gathering.gaps_after is not None:
+            done = replace(done, gaps=gathering.gaps_after)
+        keep_ms = self._keep_ms.get(plan.stream, 0)
         dropped = await self._patience.redis(
             lambda: self._log.advance(lease, plan, done, gathering.dead, keep_ms, self._max_dead)
         )
         _count(lease.market, plan.stream, stored, gathering.dead)
+        metrics.count_gaps(lease.market, gathering.gap_rows)
         if dropped:
             metrics.DEAD_LETTERS_DROPPED.labels(**metrics.market_labels(lease.market)).inc(dropped)
+
+    def shelf(self, stream: str) -> Shelf:
+        """Where the objects of a stream go."""
+        return self._shelves.of(stream)
 
     async def in_pool(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Runs what takes long outside of the event loop."""
@@ -151,8 +157,7 @@ def _anomaly(market: Market, stream: str, kind: str, **details: object) -> None:
 
 def _count(market: Market, stream: str, stored: list[Stored], dead: Sequence[DeadLetter]) -> None:
     for object_ in stored:
-        layer, table = object_.segment.table.split("/")[0], object_.segment.table.split("/")[-1]
-        labels = {"exchange": market.exchange, "symbol": market.symbol, "layer": layer, "table": table}
+        labels = {**metrics.market_labels(market), **metrics.table_labels(object_.segment.table)}
         metrics.ROWS.labels(**labels).inc(object_.rows)
         metrics.OBJECTS.labels(**labels).inc()
         metrics.OBJECT_BYTES.labels(**labels).inc(object_.size_bytes)

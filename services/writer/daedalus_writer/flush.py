@@ -44,12 +44,14 @@ class Look(Generic[Name]):
     """Its entries lie in more than one hour, so a partition is complete."""
     writing: bool
     """An earlier flush of the same stream is not finished: this one must wait for it."""
+    last: bool = False
+    """Nothing more is read of its market."""
 
 
-def flushes_due(looks: Sequence[Look[Name]], limits: Limits, *, stopping: bool) -> list[tuple[Name, Reason]]:
+def flushes_due(looks: Sequence[Look[Name]], limits: Limits) -> list[tuple[Name, Reason]]:
     """Which buffers to flush now, and why."""
     free = [look for look in looks if look.entries and not look.writing]
-    due = {look.name: reason for look in free if (reason := _own_reason(look, limits, stopping=stopping))}
+    due = {look.name: reason for look in free if (reason := _own_reason(look, limits))}
     # Half of the budget is for what waits, the other half for what is being written and for reading on meanwhile.
     waiting = sum(look.memory_bytes for look in looks if look.name not in due)
     for look in sorted(free, key=lambda look: look.memory_bytes, reverse=True):
@@ -61,9 +63,9 @@ def flushes_due(looks: Sequence[Look[Name]], limits: Limits, *, stopping: bool) 
     return list(due.items())
 
 
-def _own_reason(look: Look[Name], limits: Limits, *, stopping: bool) -> Reason | None:
+def _own_reason(look: Look[Name], limits: Limits) -> Reason | None:
     reasons = (
-        (Reason.STOP, stopping),
+        (Reason.STOP, look.last),
         (Reason.HOUR, look.crosses_hour),
         (Reason.BYTES, look.size_bytes >= limits.size_bytes),
         (Reason.ROWS, look.entries >= limits.rows),

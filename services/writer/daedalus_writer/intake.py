@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from daedalus_common.batches import RawEntry
-from daedalus_common.broker.keys import RAW
+from daedalus_common.broker.keys import LATE, RAW
 from daedalus_common.leases import Lease
 from daedalus_common.plans import HOUR_NS
 from daedalus_writer.flush import Limits, Look
@@ -109,7 +109,7 @@ class Intake:
         run, self.run = self.run, Run()
         return run
 
-    def look(self, now: float, *, writing: bool) -> Look[Name]:
+    def look(self, now: float, *, writing: bool, last: bool = False) -> Look[Name]:
         run = self.run
         return Look(
             name=self.name,
@@ -119,6 +119,7 @@ class Intake:
             age=timedelta(seconds=now - run.since),
             crosses_hour=len(run.hours) > 1,
             writing=writing,
+            last=last,
         )
 
 
@@ -132,5 +133,7 @@ def _time_ns(stream: str, fields: Mapping[bytes, bytes]) -> int | None:
     if stream == RAW:
         text = fields.get(b"t", b"")
         return int(text) if text.isdigit() and len(text) < 20 else None
+    if stream == LATE:
+        return None  # its hours come in no order
     payload = fields.get(b"p", b"")
     return int.from_bytes(payload[8:16], "little") if len(payload) >= 16 else None

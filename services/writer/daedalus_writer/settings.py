@@ -1,8 +1,10 @@
 """The writer's settings, taken from the one configuration."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from daedalus_common.broker.keys import GOLD, RAW, SILVER
 from daedalus_common.config import Config
 from daedalus_common.markets import Market
 from daedalus_common.parquet.arrow_tables import Compression
@@ -36,8 +38,9 @@ class Settings:
     limits: Limits
     pace: Pace
     upload_threads: int
-    keep_rows: timedelta
-    """How long entries of silver and gold stay in their streams for live readers."""
+    keep: Mapping[str, timedelta]
+    """How long entries stay in their stream, however soon they are stored: of silver and gold for live readers, of raw
+    for the ingestor that takes the market over."""
     lease_ttl: timedelta
     max_dead_letters: int
     """Kept of a market, about."""
@@ -59,7 +62,7 @@ def settings_from(config: Config) -> Settings:
         ),
         pace=Pace(config.writer.poll, max(config.writer.poll, idle), config.leases.renew),
         upload_threads=config.writer.upload_threads,
-        keep_rows=config.featurizer.keep_rows,
+        keep={RAW: config.writer.keep_raw, SILVER: config.featurizer.keep_rows, GOLD: config.featurizer.keep_rows},
         lease_ttl=config.leases.ttl,
         max_dead_letters=config.writer.max_dead_letters,
     )

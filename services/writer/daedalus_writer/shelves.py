@@ -4,7 +4,7 @@ import asyncio
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
-from daedalus_common.broker.keys import RAW
+from daedalus_common.broker.keys import EVENT_STREAMS
 from daedalus_common.service import ServiceContext, StartupError, pause
 from daedalus_common.stores import ObjectStore, StoreError, StoreSettings, open_store
 from daedalus_writer.patience import FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS
@@ -26,7 +26,7 @@ class Shelves:
     features: Shelf
 
     def of(self, stream: str) -> Shelf:
-        return self.bronze if stream == RAW else self.features
+        return self.bronze if stream in EVENT_STREAMS else self.features
 
 
 async def open_shelves(

@@ -5,8 +5,9 @@ leases -> open (unfinished plan first) -> read after the position -> flush due? 
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -14,14 +15,17 @@ from redis.exceptions import RedisError
 
 from daedalus_common.broker import keys
 from daedalus_common.broker.errors import Conflict, Fenced
-from daedalus_common.broker.lease_keeper import LeaseKeeper, keep_leases
+from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.broker.market_log import MarketLog, Place
 from daedalus_common.leases import Lease
 from daedalus_common.markets import Market
+from daedalus_common.owner import Owner
 from daedalus_common.service import pause
 from daedalus_common.telemetry import Health
 from daedalus_writer import metrics
+from daedalus_writer.budget import Pool, budgets, pool_of
 from daedalus_writer.flush import Limits, Reason, flushes_due
+from daedalus_writer.group_watch import GroupWatch
 from daedalus_writer.intake import Intake, Run
 from daedalus_writer.patience import Patience
 from daedalus_writer.run_writing import RunWriter
@@ -30,10 +34,7 @@ from daedalus_writer.settings import Pace
 log = structlog.get_logger(__name__)
 
 GROUP = "writer"
-RETRY_SECONDS = 1.0
 LAG_EVERY_SECONDS = 5.0
-STOP_SECONDS = 20.0
-"""For what the streams still hold at a stop; what is not written by then stays in them for the next start."""
 
 
 @dataclass(slots=True)
@@ -45,6 +46,16 @@ class MarketWork:
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     """What is under way on a stream: opening it, or writing a run."""
     writing: dict[str, Run] = field(default_factory=dict)
+
+    @property
+    def is_drained(self) -> bool:
+        """Every stream has been read to its end."""
+        return len(self.intakes) == len(keys.STREAMS) and all(intake.drained for intake in self.intakes.values())
+
+    @property
+    def is_busy(self) -> bool:
+        """Something is being written, or waits for that."""
+        return bool(self.tasks) or any(intake.run.entries for intake in self.intakes.values())
 
 
 class Writer:
@@ -72,89 +83,61 @@ class Writer:
         self._clock = clock
         self._wall_clock = wall_clock
         self._works: dict[Market, MarketWork] = {}
+        self._groups = GroupWatch(market_log, clock, wall_clock)
+        self._is_stopping = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then what the streams still hold is written, and the leases are given back."""
         finished = asyncio.Event()
-        # Not until `stop`: the last flushes need the leases too.
-        renewal = asyncio.create_task(keep_leases(self._keeper, self._pace.lease_renew, self._give, finished))
         lag = asyncio.create_task(self._tell_lag(finished))
         try:
-            while not stop.is_set():
-                if renewal.done():
-                    renewal.result()  # without it every market would quietly go to others
-                more = await self._tolerant_turn()
-                await pause(stop, 0 if more else self._pace.poll.total_seconds())
-            await self._finish()
+            await Owner(self._keeper, self, self._health, self._pace.lease_renew, self._pace.poll).run(stop)
         finally:
             finished.set()
-            await asyncio.gather(renewal, lag)
+            await lag
             for market in list(self._works):
                 await self._drop(market)
             metrics.HELD_BYTES.set(0)
-        await self._leave()
 
-    async def turn(self, *, stopping: bool = False) -> bool:
+    async def turn(self) -> bool:
         """One look at everything: leases, reads, flushes. True if there is more to read at once.
 
         Raises redis errors; nothing is lost by them.
         """
         self._health.beat()
-        await self._follow_leases(take=not stopping)
+        await self._follow_leases()
         self._collect()
         self._open_streams()
-        more = await self._read(stopping=stopping)
+        more = await self._read()
         self._work_ahead()
-        self._start_flushes(stopping=stopping)
-        metrics.HELD_BYTES.set(self._held_bytes())
+        self._start_flushes()
+        metrics.HELD_BYTES.set(self._held().total())
         return more
 
-    async def _tolerant_turn(self) -> bool:
-        try:
-            more = await self.turn()
-            self._health.mark_ready("redis")
-            return more
-        except RedisError as error:
-            self._health.mark_unready("redis", f"a command failed: {error}")
-            log.warning("redis does not answer", error=str(error))
-            await asyncio.sleep(RETRY_SECONDS)
-            return False
+    async def drain(self) -> list[Market]:
+        """A turn that reads every stream to its end, and no further; the markets that are written by then."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            for _, intake in self._intakes():
+                intake.drained = False
+        await self.turn()
+        return [market for market, work in self._works.items() if work.is_drained and not work.is_busy]
 
-    async def _finish(self) -> None:
-        # A market whose lease was only just taken is drained as well.
-        await self._follow_leases(take=True)
-        for _, intake in self._intakes():
-            intake.drained = False
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                while not self._is_done():
-                    await self.turn(stopping=True)
-                    await asyncio.sleep(0.01)
-        except (TimeoutError, RedisError) as error:
-            left = sum(intake.run.entries for _, intake in self._intakes())
-            log.warning("stopped before all was written; the streams keep the rest", read=left, error=str(error))
-
-    def _is_done(self) -> bool:
-        works = self._works.values()
-        idle = not any(work.tasks for work in works) and all(len(work.intakes) == len(keys.STREAMS) for work in works)
-        return idle and all(intake.drained and not intake.run.entries for _, intake in self._intakes())
+    async def release(self, market: Market) -> bool:
+        """What is planned will be carried out by the next owner."""
+        await self._drop(market)
+        return True
 
     # leases
 
-    async def _follow_leases(self, *, take: bool) -> None:
+    async def _follow_leases(self) -> None:
         held = dict(self._keeper.held)
         for market, work in list(self._works.items()):
             if held.get(market) != work.lease:
                 await self._drop(market)
-        if take:
-            for market, lease in held.items():
-                self._works.setdefault(market, MarketWork(lease))
+        for market, lease in held.items():
+            self._works.setdefault(market, MarketWork(lease))
         metrics.MARKETS.set(len(self._works))
-
-    async def _give(self, market: Market) -> None:
-        """For another replica, which will carry out what is planned."""
-        await self._drop(market)
-        await self._keeper.give(market)
 
     async def _drop(self, market: Market) -> None:
         """Forgets a market: its entries are in the streams, its plans beside them."""
@@ -169,12 +152,6 @@ class Writer:
         for stream in keys.STREAMS:
             metrics.forget_lag(market, stream)
 
-    async def _leave(self) -> None:
-        try:
-            await self._keeper.leave()
-        except RedisError as error:
-            log.warning("leases not given back; others take them when they expire", error=str(error))
-
     # streams
 
     def _open_streams(self) -> None:
@@ -184,20 +161,22 @@ class Writer:
                     self._start(work, stream, self._open(work, stream))
 
     async def _open(self, work: MarketWork, stream: str) -> None:
-        market = work.lease.market
-        await self._patience.redis(lambda: self._log.open_market(market))
-        await self._run_writer.resume(work.lease, stream)
-        cursor = await self._patience.redis(lambda: self._log.cursor(market, stream, GROUP))
-        work.intakes[stream] = Intake(work.lease, stream, cursor.id, cursor.id, self._pace.poll, self._pace.idle)
+        cursor = await self._run_writer.open(work.lease, stream)
+        work.intakes[stream] = Intake(work.lease, stream, cursor, cursor, self._pace.poll, self._pace.idle)
 
-    async def _read(self, *, stopping: bool) -> bool:
+    async def _read(self) -> bool:
         now = self._clock()
         unread = [intake for _, intake in self._intakes() if not intake.is_full(self._limits)]
-        due = [intake for intake in unread if (not intake.drained if stopping else intake.read_at <= now)]
-        held = self._held_bytes()
-        room = (self._limits.memory_bytes - held) // max(1, len(due))
+        due = [intake for intake in unread if (not intake.drained if self._is_stopping else intake.read_at <= now)]
+        held, readers = self._held(), Counter(pool_of(intake.stream) for intake in due)
+        budget = budgets(self._limits.memory_bytes, held)
+        room = {pool: (budget[pool] - held[pool]) // count for pool, count in readers.items()}
         # Where nothing is held, one entry is read even if it alone is larger than the budget.
-        asked = [(intake, intake.entries_to_ask(room, self._limits) or (0 if held else 1)) for intake in due]
+        asked = [
+            (intake, intake.entries_to_ask(room[pool], self._limits) or (0 if held[pool] else 1))
+            for intake in due
+            for pool in [pool_of(intake.stream)]
+        ]
         asked = [(intake, count) for intake, count in asked if count]
         if not asked:
             return False
@@ -206,21 +185,28 @@ class Writer:
         now = self._clock()
         for (intake, count), reply in zip(asked, replies, strict=True):
             intake.accept(count, reply, now)
+            if intake.lease.market in self._log.unanswered:
+                intake.drained = False
+            self._keeper.load.count(intake.lease.market, len(reply))
         return any(not intake.drained for intake, _ in asked)
 
     def _work_ahead(self) -> None:
         for work, intake in self._intakes():
             self._run_writer.work_ahead(work.lease.market, intake.stream, intake.run)
 
-    def _start_flushes(self, *, stopping: bool) -> None:
+    def _start_flushes(self) -> None:
         now = self._clock()
         intakes = {intake.name: (work, intake) for work, intake in self._intakes()}
-        looks = [intake.look(now, writing=intake.stream in work.tasks) for work, intake in intakes.values()]
-        last = stopping and all(intake.drained for _, intake in intakes.values())
-        for name, reason in flushes_due(looks, self._limits, stopping=last):
-            work, intake = intakes[name]
-            run = work.writing[intake.stream] = intake.take()
-            self._start(work, intake.stream, self._write(work, intake, run, reason))
+        looks = [
+            intake.look(now, writing=intake.stream in work.tasks, last=self._is_stopping and work.is_drained)
+            for work, intake in intakes.values()
+        ]
+        for pool, size_bytes in budgets(self._limits.memory_bytes, self._held()).items():
+            of_pool = [look for look in looks if pool_of(look.name[1]) is pool]
+            for name, reason in flushes_due(of_pool, replace(self._limits, memory_bytes=size_bytes)):
+                work, intake = intakes[name]
+                run = work.writing[intake.stream] = intake.take()
+                self._start(work, intake.stream, self._write(work, intake, run, reason))
 
     async def _write(self, work: MarketWork, intake: Intake, run: Run, reason: Reason) -> None:
         await self._run_writer.write(work.lease, intake.stream, intake.cursor, run, reason)
@@ -237,8 +223,7 @@ class Writer:
             await job
         except Fenced:
             log.warning("market has another owner", market=market.name, epoch=work.lease.epoch)
-            if self._keeper.held.get(market) == work.lease:
-                self._keeper.lose(market)
+            self._keeper.lose(work.lease)
         except Conflict as conflict:
             metrics.CONFLICTS.labels(**metrics.stream_labels(market, stream)).inc()
             log.warning("cursor moved, opening the stream again", market=market.name, reason=str(conflict))
@@ -258,23 +243,31 @@ class Writer:
     def _intakes(self) -> Iterator[tuple[MarketWork, Intake]]:
         return ((work, intake) for work in self._works.values() for intake in work.intakes.values())
 
-    def _held_bytes(self) -> int:
-        runs = [intake.run for _, intake in self._intakes()]
-        runs += [run for work in self._works.values() for run in work.writing.values()]
-        return sum(run.memory_bytes for run in runs)
+    def _held(self) -> Counter[Pool]:
+        held: Counter[Pool] = Counter()
+        for work in self._works.values():
+            runs = [(stream, intake.run) for stream, intake in work.intakes.items()]
+            for stream, run in (*runs, *work.writing.items()):
+                held[pool_of(stream)] += run.memory_bytes
+        return held
 
     async def _tell_lag(self, finished: asyncio.Event) -> None:
         while not await pause(finished, LAG_EVERY_SECONDS):
             for work, intake in list(self._intakes()):
                 await self._tell_lag_of(work, intake)
+            await self._groups.look(list(self._works))
+        self._groups.forget()
 
     async def _tell_lag_of(self, work: MarketWork, intake: Intake) -> None:
-        market, stream = work.lease.market, intake.stream
+        market, stream, before = work.lease.market, intake.stream, intake.cursor
         try:
-            lag = (await self._log.cursor(market, stream, GROUP)).lag
+            cursor = await self._log.cursor(market, stream, GROUP)
         except (RedisError, LookupError):
             return  # the loop itself tells of these
+        if cursor.id != before == intake.cursor and stream not in work.tasks and work.intakes.get(stream) is intake:
+            log.warning("the server is back at an earlier cursor", market=market.name, stream=stream, cursor=cursor.id)
+            del work.intakes[stream]
         if work is self._works.get(market):
             oldest = work.writing.get(stream, intake.run).first_id
             age = max(0.0, self._wall_clock() - int(oldest.split("-")[0]) / 1000) if oldest else 0.0
-            metrics.tell_lag(market, stream, lag, age)
+            metrics.tell_lag(market, stream, cursor.lag, age)

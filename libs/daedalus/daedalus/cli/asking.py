@@ -13,9 +13,9 @@ import typer
 from daedalus_common.config import Config, ConfigError, load_config
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
     from rich.console import RenderableType
 
+    from daedalus_common.broker.client import Client
     from daedalus_common.markets import Market
 
 EXIT_FAILED = 1
@@ -33,7 +33,7 @@ RedisUrl = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 _T = TypeVar("_T")
-Work = Callable[["Redis", "Sequence[Market]"], Awaitable[_T]]
+Work = Callable[["Client", "Sequence[Market]"], Awaitable[_T]]
 """What to do with a connected client and all markets: the configured ones and those that the server has."""
 
 
@@ -42,6 +42,7 @@ def ask(command: str, file: Path | None, redis_url: str | None, work: Work[_T]) 
     from redis.exceptions import RedisError
 
     from daedalus.operations.server import UnknownMarket
+    from daedalus_common.broker.server_check import WrongKind
     from daedalus_common.telemetry import mask_url
 
     config = _config(file, redis_url)
@@ -49,6 +50,8 @@ def ask(command: str, file: Path | None, redis_url: str | None, work: Work[_T]) 
         return asyncio.run(_ask(config, work))
     except UnknownMarket as error:
         end(command, str(error), EXIT_USAGE)
+    except WrongKind as error:
+        end(command, f"{error} (or DAEDALUS__REDIS__CLUSTER)", EXIT_USAGE)
     except (RedisError, OSError, TimeoutError) as error:
         reason = mask_url(str(error) or type(error).__name__)
         end(command, f"no answer of {mask_url(config.redis.url)}: {reason}; see --redis and --config", EXIT_FAILED)

@@ -8,9 +8,8 @@ import typer
 from daedalus.cli.asking import EXIT_FAILED, EXIT_USAGE, AsJson, ConfigFile, RedisUrl, ask, end, show, show_json
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
     from daedalus.operations.dead_letters import Count, Outcome
+    from daedalus_common.broker.client import Client
     from daedalus_common.broker.dead_letters import StoredLetter
     from daedalus_common.markets import Market
 
@@ -47,7 +46,7 @@ def list_(
     from daedalus.operations.pages import letters_page
     from daedalus.operations.server import chosen
 
-    async def work(client: "Redis", markets: "Sequence[Market]") -> "tuple[list[Count], Found]":
+    async def work(client: "Client", markets: "Sequence[Market]") -> "tuple[list[Count], Found]":
         wanted = chosen(markets, market)
         return (
             [count for each in wanted for count in await counts(client, each)],
@@ -115,7 +114,7 @@ def retry(
 
     found = _find("retry", market, ids, every=every, config=config, redis=redis)
 
-    async def work(client: "Redis", _: "Sequence[Market]") -> "list[Outcome]":
+    async def work(client: "Client", _: "Sequence[Market]") -> "list[Outcome]":
         by_market: dict[Market, list[StoredLetter]] = {}
         for each, letter in found:
             by_market.setdefault(each, []).append(letter)
@@ -153,7 +152,7 @@ def drop(
         where = ", ".join(dict.fromkeys(each.name for each, _ in found))
         typer.confirm(f"Delete {len(found):,} dead letters of {where} for good?", abort=True, err=True)
 
-    async def work(client: "Redis", _: "Sequence[Market]") -> int:
+    async def work(client: "Client", _: "Sequence[Market]") -> int:
         by_market: dict[Market, list[str]] = {}
         for each, letter in found:
             by_market.setdefault(each, []).append(letter.id)
@@ -175,7 +174,7 @@ def _find(
     if bool(ids) is every:
         end("dlq", f"{command} needs either --id ID or --all", EXIT_USAGE)
 
-    async def work(client: "Redis", markets: "Sequence[Market]") -> "Found":
+    async def work(client: "Client", markets: "Sequence[Market]") -> "Found":
         wanted = chosen(markets, market)
         if every:
             return [(each, letter) for each in wanted async for letter in letters(client, each)]

@@ -5,10 +5,16 @@ from typing import Annotated
 
 import typer
 
+from daedalus.cli.audit import EPILOG as AUDIT_EPILOG
+from daedalus.cli.audit import audit
 from daedalus.cli.config import app as config_app
 from daedalus.cli.dlq import app as dlq_app
+from daedalus.cli.doctor import EPILOG as DOCTOR_EPILOG
+from daedalus.cli.doctor import doctor
 from daedalus.cli.etl import app as etl_app
 from daedalus.cli.features import app as features_app
+from daedalus.cli.gaps import EPILOG as GAPS_EPILOG
+from daedalus.cli.gaps import gaps
 from daedalus.cli.leases import EPILOG as LEASES_EPILOG
 from daedalus.cli.leases import leases
 from daedalus.cli.streams import app as streams_app
@@ -25,6 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(epilog=EPILOG)(up)
+app.command(epilog=AUDIT_EPILOG)(audit)
+app.command(epilog=GAPS_EPILOG)(gaps)
+app.command(epilog=DOCTOR_EPILOG)(doctor)
 app.command(epilog=LEASES_EPILOG)(leases)
 app.add_typer(config_app, name="config")
 app.add_typer(dlq_app, name="dlq")

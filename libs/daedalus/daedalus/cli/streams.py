@@ -19,9 +19,8 @@ from daedalus.cli.asking import (
 )
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
     from daedalus.operations.streams import GroupView, StreamView
+    from daedalus_common.broker.client import Client
     from daedalus_common.markets import Market
 
 app = typer.Typer(
@@ -45,7 +44,7 @@ def streams(context: typer.Context, config: ConfigFile = None, redis: RedisUrl =
     from daedalus.operations.pages import streams_page
     from daedalus.operations.streams import read_streams
 
-    async def work(client: "Redis", markets: "Sequence[Market]") -> "list[StreamView]":
+    async def work(client: "Client", markets: "Sequence[Market]") -> "list[StreamView]":
         return await read_streams(client, markets)
 
     views = ask("streams", config, redis, work)
@@ -62,7 +61,9 @@ def streams(context: typer.Context, config: ConfigFile = None, redis: RedisUrl =
 )
 def remove_group(
     market: Annotated[str, typer.Argument(metavar="MARKET", help="Such as binanceus:BTC-USDT.")],
-    stream: Annotated[Literal["raw", "silver", "gold"], typer.Argument(metavar="STREAM", help="raw, silver or gold.")],
+    stream: Annotated[
+        Literal["raw", "silver", "gold", "late"], typer.Argument(metavar="STREAM", help="raw, silver, gold or late.")
+    ],
     group: Annotated[str, typer.Argument(metavar="GROUP", help="The consumer group, as daedalus streams names it.")],
     config: ConfigFile = None,
     redis: RedisUrl = None,
@@ -86,7 +87,7 @@ def remove_group(
     )
     from daedalus.operations.streams import remove_group as remove
 
-    async def look(client: "Redis", markets: "Sequence[Market]") -> "tuple[Market, GroupView]":
+    async def look(client: "Client", markets: "Sequence[Market]") -> "tuple[Market, GroupView]":
         (wanted,) = chosen(markets, market)
         return wanted, await find_group(client, wanted, stream, group)
 
@@ -99,7 +100,7 @@ def remove_group(
         if not yes:
             typer.confirm("Remove it?", abort=True, err=True)
 
-        async def work(client: "Redis", _: "Sequence[Market]") -> None:
+        async def work(client: "Client", _: "Sequence[Market]") -> None:
             await remove(client, wanted, stream, group, force=force)
 
         ask("streams", config, redis, work)

@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from daedalus.display.snapshot import MarketSample, Sample
 from daedalus_common.broker import keys
+from daedalus_common.broker.client import Client
 from daedalus_common.broker.market_log import MarketLog
 from daedalus_common.events import Channel
 from daedalus_common.markets import Market
@@ -30,7 +30,7 @@ Prices = tuple[float | None, float | None]
 class Sampler:
     """Samples of the markets; remembers the schemas of their rows."""
 
-    def __init__(self, client: Redis, markets: Sequence[Market]) -> None:
+    def __init__(self, client: Client, markets: Sequence[Market]) -> None:
         self._client = client
         self._log = MarketLog(client)
         self._markets = tuple(markets)

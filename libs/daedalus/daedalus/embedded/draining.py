@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from daedalus_common.broker import keys
+from daedalus_common.broker.client import Client
 from daedalus_common.broker.market_log import MarketLog
 from daedalus_common.markets import Market
 
@@ -19,7 +19,7 @@ _POLL_SECONDS = 0.05
 
 
 async def wait_until_quiet(
-    client: Redis, markets: Sequence[Market], give_up: Callable[[], bool], timeout: timedelta
+    client: Client, markets: Sequence[Market], give_up: Callable[[], bool], timeout: timedelta
 ) -> bool:
     """Waits until each market's sequence has stood still for `QUIET` once; False on timeout or when told to give up."""
     log = MarketLog(client)
@@ -45,7 +45,7 @@ async def wait_until_quiet(
 
 
 async def wait_until_near(
-    client: Redis,
+    client: Client,
     markets: Sequence[Market],
     streams: Sequence[str],
     group: str,
@@ -64,13 +64,13 @@ async def wait_until_near(
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def unread(client: Redis, markets: Sequence[Market], streams: Sequence[str], group: str) -> int:
+async def unread(client: Client, markets: Sequence[Market], streams: Sequence[str], group: str) -> int:
     """Entries that the group has not committed, over all markets; 0 where there is no stream. Raises redis' errors."""
     counts = [await _unread(client, keys.stream(market, name), group) for market in markets for name in streams]
     return sum(counts)
 
 
-async def _unread(client: Redis, stream: str, group: str) -> int:
+async def _unread(client: Client, stream: str, group: str) -> int:
     try:
         groups: Sequence[Mapping[str, Any]] = await client.xinfo_groups(stream)
         info: Mapping[str, Any] = await client.xinfo_stream(stream)

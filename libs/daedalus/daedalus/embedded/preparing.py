@@ -64,7 +64,7 @@ def _server(settings: Settings, chance: Chance) -> ValkeyServer | None:
     return ValkeyServer(choose_port(VALKEY_PORT, chance.rng), chance.password)
 
 
-def _redis_keys(server: ValkeyServer | None) -> Mapping[str, str | None] | None:
+def _redis_keys(server: ValkeyServer | None) -> Mapping[str, str | bool | None] | None:
     if server is None:
         return None
-    return {"url": server.url, "username": None, "password": server.password, "password_file": None}
+    return {"url": server.url, "cluster": False, "username": None, "password": server.password, "password_file": None}

@@ -5,12 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from redis.asyncio import Redis
-
 from daedalus.embedded.services import Surroundings
 from daedalus.embedded.telemetry import Counters
 from daedalus.supervisor.process import Command
 from daedalus.supervisor.supervisor import Failure, Notice, Supervisor
+from daedalus_common.broker.client import Client
 from daedalus_common.config import Config
 from daedalus_common.markets import Market
 
@@ -59,7 +58,7 @@ class Run:
 
     parts: Parts
     supervisor: Supervisor
-    client: Redis
+    client: Client
     stop: asyncio.Event
     """Set by whoever wants the run to end."""
     outcome: Outcome

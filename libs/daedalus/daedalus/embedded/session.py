@@ -15,7 +15,7 @@ from daedalus.embedded.starting import start_all
 from daedalus.embedded.stopping import stop_all
 from daedalus.embedded.telemetry import BAD_FRAMES, DROPS
 from daedalus.supervisor.supervisor import Notice, Supervisor, restarts
-from daedalus_common.broker.client import connect
+from daedalus_common.broker.client import connect_to
 from daedalus_common.telemetry import mask_url
 
 _COUNTERS_SECONDS = 2.0
@@ -28,13 +28,12 @@ class Session:
     def __init__(self, parts: Parts, stop: asyncio.Event, notify: Callable[[Notice], None]) -> None:
         """`stop` set by somebody ends the recording; `notify` gets what an operator should read."""
         config = parts.surroundings.config
-        redis = config.redis
         self._notify = notify
         self._notices: deque[Notice] = deque(maxlen=_SHOWN_NOTICES)
         self._run = Run(
             parts=parts,
             supervisor=Supervisor(rules_of(config), self._on_notice),
-            client=connect(redis.url, redis.username, redis.password.get_secret_value(), redis.socket_timeout),
+            client=connect_to(config.redis),
             stop=stop,
             outcome=Outcome(datetime.now(UTC)),
             notify=self._on_notice,

@@ -12,10 +12,10 @@ from enum import StrEnum
 from typing import cast
 
 import msgspec
-from redis.asyncio import Redis
 
 from daedalus_common.batches import RawEntry, decode_batch
 from daedalus_common.broker import keys
+from daedalus_common.broker.client import Client
 from daedalus_common.broker.dead_letters import StoredLetter, stored_letter
 from daedalus_common.broker.market_log import MarketLog
 from daedalus_common.broker.scripts import Argument, Scripts
@@ -63,7 +63,7 @@ class UnknownLetter(Exception):
     """No dead letter of this id."""
 
 
-async def letters(client: Redis, market: Market) -> AsyncIterator[StoredLetter]:
+async def letters(client: Client, market: Market) -> AsyncIterator[StoredLetter]:
     """All dead letters of a market, oldest first, a page at a time."""
     after = "-"
     while page := await _range(client, market, after, "+"):
@@ -72,17 +72,17 @@ async def letters(client: Redis, market: Market) -> AsyncIterator[StoredLetter]:
         after = f"({page[-1][0].decode()}"
 
 
-async def counts(client: Redis, market: Market) -> list[Count]:
+async def counts(client: Client, market: Market) -> list[Count]:
     """Per stream and reason, the most frequent first."""
     found = Counter([(letter.stream, letter.reason) async for letter in letters(client, market)])
     return [Count(market.name, stream, reason, number) for (stream, reason), number in found.most_common()]
 
 
-async def _range(client: Redis, market: Market, first: str, last: str) -> list[RawEntry]:
+async def _range(client: Client, market: Market, first: str, last: str) -> list[RawEntry]:
     return cast(list[RawEntry], await client.xrange(keys.dead_letters(market), first, last, _PAGE))
 
 
-async def newest(client: Redis, market: Market, limit: int) -> list[StoredLetter]:
+async def newest(client: Client, market: Market, limit: int) -> list[StoredLetter]:
     """The newest dead letters of a market, newest first."""
     if not limit:
         return []
@@ -90,7 +90,7 @@ async def newest(client: Redis, market: Market, limit: int) -> list[StoredLetter
     return [stored_letter(id_, fields) for id_, fields in page]
 
 
-async def find(client: Redis, markets: Sequence[Market], id_: str) -> tuple[Market, StoredLetter]:
+async def find(client: Client, markets: Sequence[Market], id_: str) -> tuple[Market, StoredLetter]:
     """The dead letter of this id. Raises UnknownLetter, also where several markets have one."""
     if not _ID.fullmatch(id_):
         raise UnknownLetter(f"{id_} is no id such as 1700000000000-0; see daedalus dlq list")
@@ -105,7 +105,7 @@ async def find(client: Redis, markets: Sequence[Market], id_: str) -> tuple[Mark
     return found[0]
 
 
-async def retry(client: Redis, market: Market, chosen: Sequence[StoredLetter]) -> list[Outcome]:
+async def retry(client: Client, market: Market, chosen: Sequence[StoredLetter]) -> list[Outcome]:
     """Puts each row that is understood now back into its stream and forgets the dead letter, in one step."""
     schemas = await MarketLog(client).schemas(market)
     scripts = Scripts(client)
@@ -129,7 +129,7 @@ async def _retry(scripts: Scripts, market: Market, letter: StoredLetter, schemas
     return Outcome(market.name, letter.id, Result.PUT_BACK, reply.decode())
 
 
-async def drop(client: Redis, market: Market, ids: Collection[str]) -> int:
+async def drop(client: Client, market: Market, ids: Collection[str]) -> int:
     """Deletes dead letters of a market; returns how many were there."""
     wanted = list(ids)
     deleted = 0

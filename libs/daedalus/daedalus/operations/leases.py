@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
 
-from daedalus.operations.server import GROUP_ROLES, age_seconds, answer, groups_or_none, milliseconds
+from daedalus.operations.server import GROUP_ROLES, age_seconds, answer, ask_time, groups_or_none, milliseconds
 from daedalus_common.broker import keys
+from daedalus_common.broker.client import Client
 from daedalus_common.leases import Role
 from daedalus_common.markets import Market
 
-_FIELDS = ("owner", "epoch", "token", "since_ms", "expires_ms")
+_FIELDS = ("owner", "epoch", "token", "since_ms", "expires_ms", "load")
 
 
 class LeaseView(msgspec.Struct, frozen=True):
@@ -24,19 +24,21 @@ class LeaseView(msgspec.Struct, frozen=True):
     since_ms: int | None
     held_seconds: float | None
     left_seconds: float | None
+    load: float | None
+    """Events a second that an owner last told, also where there is none now; None where nobody did."""
     lag: dict[str, int | None]
     """Entries per stream that the role has not committed; None where the server cannot tell."""
 
 
-async def read_leases(client: Redis, markets: Sequence[Market]) -> list[LeaseView]:
+async def read_leases(client: Client, markets: Sequence[Market]) -> list[LeaseView]:
     """A view per market and role, in this order."""
     return [view for market in markets for view in await _leases_of(client, market)]
 
 
-async def _leases_of(client: Redis, market: Market) -> list[LeaseView]:
+async def _leases_of(client: Client, market: Market) -> list[LeaseView]:
     # One market a pipeline: in a cluster, each has a slot of its own.
     async with client.pipeline(transaction=False) as pipe:
-        pipe.time()  # type: ignore[unused-awaitable]
+        ask_time(pipe, keys.lease(market, Role.WRITER))
         for role in Role:
             pipe.hmget(keys.lease(market, role), _FIELDS)  # type: ignore[unused-awaitable]
         for stream in keys.STREAMS:
@@ -69,9 +71,10 @@ def is_live(token: bytes | None, expires_ms: bytes | None, now_ms: int) -> bool:
 def _view(
     market: Market, role: Role, fields: Sequence[bytes | None], now_ms: int, lag: dict[str, int | None]
 ) -> LeaseView:
-    owner, epoch, token, since_ms, expires_ms = fields
+    owner, epoch, token, since_ms, expires_ms, told = fields
+    load = None if told is None else float(told)
     if not is_live(token, expires_ms, now_ms):
-        return LeaseView(market.name, role, None, int(epoch or 0), None, None, None, lag)
+        return LeaseView(market.name, role, None, int(epoch or 0), None, None, None, load, lag)
     since = None if since_ms is None else int(since_ms)
     return LeaseView(
         market=market.name,
@@ -81,5 +84,6 @@ def _view(
         since_ms=since,
         held_seconds=None if since is None else age_seconds(now_ms, since),
         left_seconds=(int(expires_ms or 0) - now_ms) / 1000,
+        load=load,
         lag=lag,
     )

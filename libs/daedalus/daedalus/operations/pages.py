@@ -21,13 +21,13 @@ _MOVED_STYLES = {Moved.BY_OWNER: "", Moved.BY_NOBODY: "bold red", Moved.BY_STRAN
 
 def leases_page(views: Sequence[LeaseView]) -> RenderableType:
     """A line a market and role."""
-    page = _table("market", "role", "owner", "epoch", "since", "held for", "left", "lag (entries)")
+    page = _table("market", "role", "owner", "epoch", "since", "held for", "left", "load (events/s)", "lag (entries)")
     for view in views:
         owner = Text(_FREE, "bold yellow") if view.owner is None else Text(printable(view.owner))
         since = _MISSING if view.since_ms is None else _moment(view.since_ms)
         page.add_row(
             view.market, view.role, owner, str(view.epoch), since, duration(view.held_seconds),
-            duration(view.left_seconds), _lags(view.lag),
+            duration(view.left_seconds), _MISSING if view.load is None else f"{view.load:,.1f}", _lags(view.lag),
         )  # fmt: skip
     return page
 

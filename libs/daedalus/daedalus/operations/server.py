@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import unquote
 
-from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from daedalus_common.broker import keys
-from daedalus_common.broker.client import connect
+from daedalus_common.broker.client import Client, connect_to
+from daedalus_common.broker.server_check import check_kind
 from daedalus_common.config import Config
 from daedalus_common.config.schema import nearest
 from daedalus_common.leases import Role
@@ -33,18 +33,27 @@ class UnknownMarket(Exception):
         super().__init__(f"no market {name}; {hint}")
 
 
+# TIME itself would go to any node of a cluster; each has its clock.
+_TIME = "return redis.call('TIME')"
+
+
+def ask_time(pipe: Any, key: str) -> None:
+    """Adds a question for the time of the server that holds the key; `milliseconds` takes the reply."""
+    pipe.eval(_TIME, 1, key)
+
+
 @asynccontextmanager
-async def connected(config: Config) -> AsyncIterator[Redis]:
-    """A client of the configured server."""
-    redis = config.redis
-    client = connect(redis.url, redis.username, redis.password.get_secret_value(), redis.socket_timeout)
+async def connected(config: Config) -> AsyncIterator[Client]:
+    """A client of the configured server or cluster. Raises WrongKind, and redis' errors."""
+    client = connect_to(config.redis)
     try:
+        await check_kind(client)
         yield client
     finally:
         await client.aclose()
 
 
-async def markets_of(client: Redis, config: Config) -> tuple[Market, ...]:
+async def markets_of(client: Client, config: Config) -> tuple[Market, ...]:
     """The configured markets and those that the server has a stream of (a retired market holds memory too), sorted."""
     found = {settings.market.name: settings.market for settings in config.markets()}
     suffixes = tuple(f"}}:{name}" for name in keys.STREAMS)
@@ -77,10 +86,10 @@ def chosen(markets: Sequence[Market], name: str | None) -> tuple[Market, ...]:
     raise UnknownMarket(name, [market.name for market in markets])
 
 
-def milliseconds(time: tuple[int, int]) -> int:
-    """The reply of TIME, (seconds, microseconds), as ms since the epoch."""
+def milliseconds(time: Sequence[bytes]) -> int:
+    """The reply to `ask_time`, seconds and microseconds, as ms since the epoch."""
     seconds, microseconds = time
-    return seconds * 1000 + microseconds // 1000
+    return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 def id_ms(id_: str) -> int:

@@ -5,11 +5,11 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
 
 from daedalus.operations.leases import is_live
-from daedalus.operations.server import GROUP_ROLES, age_seconds, answer, groups_or_none, id_ms, milliseconds
+from daedalus.operations.server import GROUP_ROLES, age_seconds, answer, ask_time, groups_or_none, id_ms, milliseconds
 from daedalus_common.broker import keys
+from daedalus_common.broker.client import Client
 from daedalus_common.broker.scripts import Scripts
 from daedalus_common.config.schema import nearest
 from daedalus_common.leases import Role
@@ -59,16 +59,16 @@ class GroupInUse(Exception):
     """A replica of ours holds the lease of the role that moves the group."""
 
 
-async def read_streams(client: Redis, markets: Sequence[Market]) -> list[StreamView]:
+async def read_streams(client: Client, markets: Sequence[Market]) -> list[StreamView]:
     """A view per market and stream that exists, in this order."""
     views = [await _stream(client, market, name) for market in markets for name in keys.STREAMS]
     return [view for view in views if view is not None]
 
 
-async def _stream(client: Redis, market: Market, name: str) -> StreamView | None:
+async def _stream(client: Client, market: Market, name: str) -> StreamView | None:
     stream = keys.stream(market, name)
     async with client.pipeline(transaction=False) as pipe:
-        pipe.time()  # type: ignore[unused-awaitable]
+        ask_time(pipe, stream)
         pipe.xlen(stream)  # type: ignore[unused-awaitable]
         pipe.xrange(stream, count=1)  # type: ignore[unused-awaitable]
         pipe.xrevrange(stream, count=1)  # type: ignore[unused-awaitable]
@@ -95,7 +95,7 @@ async def _stream(client: Redis, market: Market, name: str) -> StreamView | None
     )
 
 
-async def _oldest_unread(client: Redis, stream: str, cursors: Sequence[bytes]) -> list[str | None]:
+async def _oldest_unread(client: Client, stream: str, cursors: Sequence[bytes]) -> list[str | None]:
     async with client.pipeline(transaction=False) as pipe:
         for cursor in cursors:
             pipe.xrange(stream, f"({cursor.decode()}", "+", 1)  # type: ignore[unused-awaitable]
@@ -124,7 +124,7 @@ def role_of(stream: str, group: str) -> Role | None:
     return GROUP_ROLES[group] if group in keys.groups(features=True)[stream] else None
 
 
-async def find_group(client: Redis, market: Market, stream: str, group: str) -> GroupView:
+async def find_group(client: Client, market: Market, stream: str, group: str) -> GroupView:
     """Raises NoSuchGroup."""
     view = await _stream(client, market, stream)
     groups = () if view is None else view.groups
@@ -143,7 +143,7 @@ def refuse_in_use(market: Market, stream: str, group: GroupView) -> None:
         raise _in_use(market, stream, group.name, group.owner)
 
 
-async def remove_group(client: Redis, market: Market, stream: str, group: str, *, force: bool = False) -> None:
+async def remove_group(client: Client, market: Market, stream: str, group: str, *, force: bool = False) -> None:
     """Removes the group, in one step with the look at its lease. Raises GroupInUse (unless `force`) or NoSuchGroup."""
     role = role_of(stream, group)
     lease = keys.lease(market, role or Role.WRITER)

@@ -8,6 +8,9 @@ from daedalus_common.markets import Market
 Position = tuple[int, int, int]
 """(generation, stream_ms, stream_seq): the order of a market's sequence in Bronze."""
 
+Number = tuple[int, int]
+"""(generation, seq): unique in its market. After a loss on the server numbers may come again in a new generation."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Feed:

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from daedalus.summary.ledger import DeclaredGap, Feed, RecordedEvent
+from daedalus.summary.ledger import DeclaredGap, Feed, Number, RecordedEvent
 from daedalus.summary.report import GapCount, TableCount
 from daedalus_common.events import CONTROL, Channel
 from daedalus_common.markets import Market
+from daedalus_common.plans import is_late
 from daedalus_common.stores import ObjectInfo, ObjectStore
 
 BRONZE = "bronze/ccxt"
@@ -37,8 +38,8 @@ class Recording:
 
     events: dict[Feed, list[RecordedEvent]] = field(default_factory=dict)
     gaps: dict[Market, list[DeclaredGap]] = field(default_factory=dict)
-    seqs: dict[Market, list[int]] = field(default_factory=dict)
-    """The number of every row, in any order."""
+    seqs: dict[Market, list[Number]] = field(default_factory=dict)
+    """The generation and number of every row, in any order."""
     unreadable: list[str] = field(default_factory=list)
     """Objects that are no Parquet files, each with the reason."""
 
@@ -91,7 +92,7 @@ def read_recording(
             "/".join(part for part in info.key.split("/") if part.startswith(("exchange=", "symbol=")))
         )
         table = table_of(info.key).removeprefix(f"{BRONZE}/")
-        if market is None or not info.key.startswith(f"{BRONZE}/"):
+        if market is None or not info.key.startswith(f"{BRONZE}/") or is_late(info.key):
             continue
         try:
             rows = _rows(store, info.key, _COLUMNS.get(table, ()), started)
@@ -103,7 +104,8 @@ def read_recording(
         elif table in _ID_COLUMNS:
             events = recording.events.setdefault(Feed(market, Channel(table)), [])
             events += _events(rows, _ID_COLUMNS[table])
-        recording.seqs.setdefault(market, []).extend(rows.column("seq").to_pylist())
+        numbers = (rows.column(name).to_pylist() for name in ("generation", "seq"))
+        recording.seqs.setdefault(market, []).extend(zip(*numbers, strict=True))
     return recording
 
 

@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
 
-from daedalus.summary.ledger import DeclaredGap, Sequence
+import numpy as np
+
+from daedalus.quality.numbers import holes, once
+from daedalus.summary.ledger import DeclaredGap, Number, Sequence
 from daedalus.summary.reconcile import WHOLE_MARKET
 from daedalus_common.markets import Market
 
@@ -12,7 +14,7 @@ from daedalus_common.markets import Market
 def check_sequences(
     before: Mapping[Market, int],
     after: Mapping[Market, int],
-    seqs: Mapping[Market, Iterable[int]],
+    seqs: Mapping[Market, Iterable[Number]],
     gaps: Mapping[Market, Iterable[DeclaredGap]],
 ) -> tuple[Sequence, ...]:
     """One check per market; `before` and `after` are the last numbers given before the run and in it."""
@@ -22,15 +24,17 @@ def check_sequences(
     )
 
 
-def check_sequence(market: Market, first: int, last: int, seqs: Iterable[int], gaps: Iterable[DeclaredGap]) -> Sequence:
+def check_sequence(
+    market: Market, first: int, last: int, seqs: Iterable[Number], gaps: Iterable[DeclaredGap]
+) -> Sequence:
     """`seqs` are the numbers of all rows of the run, in any order; they should be all from `first` to `last`."""
     counts = Counter(seqs)
-    steps = pairwise([first - 1, *sorted(counts), last + 1])
+    numbers, _ = once(np.array([seq for _, seq in counts], np.int64))
     return Sequence(
         market=market,
         first=first,
         last=last,
-        holes=tuple((low + 1, high - 1) for low, high in steps if high > low + 1),
-        double=tuple(sorted(number for number, count in counts.items() if count > 1)),
+        holes=holes(np.append(numbers, last + 1), first).pairs(),
+        double=tuple(sorted({seq for (_, seq), count in counts.items() if count > 1})),
         lost=sum(gap.lost or 0 for gap in gaps if gap.channel == WHOLE_MARKET),
     )

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from daedalus_common.leases import Role
 from daedalus_common.markets import Market
 
-RAW, SILVER, GOLD = "raw", "silver", "gold"
-STREAMS = (RAW, SILVER, GOLD)
+RAW, SILVER, GOLD, LATE = "raw", "silver", "gold", "late"
+STREAMS = (RAW, SILVER, GOLD, LATE)
+EVENT_STREAMS = (RAW, LATE)
+"""They hold events, which go to Bronze; the others hold rows. `late` is outside the market's sequence."""
 
 Groups = Mapping[str, tuple[str, ...]]
 """The consumer groups of each stream; their last-delivered id is the consumer's committed cursor."""
@@ -14,7 +16,8 @@ Groups = Mapping[str, tuple[str, ...]]
 
 def groups(*, features: bool) -> Groups:
     """The groups of the enabled consumers: one that nobody moves would keep its stream from ever being trimmed."""
-    return {RAW: ("writer", "featurizer") if features else ("writer",), SILVER: ("writer",), GOLD: ("writer",)}
+    raw = ("writer", "featurizer") if features else ("writer",)
+    return {RAW: raw, SILVER: ("writer",), GOLD: ("writer",), LATE: ("writer",)}
 
 
 def tag(market: Market) -> str:
@@ -29,6 +32,11 @@ def stream(market: Market, name: str) -> str:
 def sequence(market: Market) -> str:
     """Hash: what the market's sequence has come to (seq, ts, generation; publisher epoch and its applied count)."""
     return f"{tag(market)}:sequence"
+
+
+def late_places(market: Market) -> str:
+    """Hash: late folder of an ingestor -> the last position in it whose event is in the stream `late`."""
+    return f"{tag(market)}:late-places"
 
 
 def lease(market: Market, role: Role) -> str:
@@ -60,6 +68,17 @@ def counters(market: Market) -> str:
     return f"{tag(market)}:counters"
 
 
+def quality(market: Market) -> str:
+    """Hash: `gaps` -> JSON of what the writer knows of the market's gaps at its cursor in raw."""
+    return f"{tag(market)}:quality"
+
+
+def durable(market: Market) -> str:
+    """Hash: stream -> what the store has of it, as the writer found when the server became another process; `muted`
+    and a stream -> rows that are computed from a state without it."""
+    return f"{tag(market)}:durable"
+
+
 def dead_letters(market: Market) -> str:
     """Stream: entries that were not ours, with their reason."""
     return f"{tag(market)}:dead"
@@ -68,3 +87,8 @@ def dead_letters(market: Market) -> str:
 def replicas(role: Role) -> str:
     """Sorted set: replica name -> server time in ms when it last said it was alive."""
     return f"daedalus:replicas:{role}"
+
+
+def handovers(role: Role) -> str:
+    """Counter: leases of the role that were given back; who sees it move looks for free markets at once."""
+    return f"daedalus:handovers:{role}"

@@ -5,20 +5,27 @@ featurizer  read(raw) ... commit_step(rows, state) -> silver, gold
 writer      read(any) ... commit_plan, advance     -> cursor, trimmed stream
 """
 
-from collections.abc import Iterable, Sequence
-from typing import cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, cast
 
 import msgspec
-from redis.asyncio import Redis
+import structlog
+from redis.exceptions import RedisError
 
 from daedalus_common.batches import RawEntry
 from daedalus_common.broker import keys
+from daedalus_common.broker.client import Client
 from daedalus_common.broker.dead_letters import DeadLetter
 from daedalus_common.broker.scripts import Argument, Scripts
+from daedalus_common.broker.stream_looks import StreamLook, look_at
+from daedalus_common.broker.stream_reads import Read, read_streams
+from daedalus_common.gap_tracking import GapState
 from daedalus_common.leases import Lease, Role
 from daedalus_common.markets import Market
 from daedalus_common.plans import Plan, counters_after
 from daedalus_common.rows import RowSchema
+
+log = structlog.get_logger(__name__)
 
 BEGINNING = "0-0"
 MAX_DEAD_LETTERS = 10_000
@@ -35,6 +42,17 @@ class Published(msgspec.Struct, frozen=True):
     lost: int
     clamped: int
     seq: int
+
+
+class LateEvent(NamedTuple):
+    """One event that comes too late for its sequence; `position` orders those of one folder of an ingestor."""
+
+    position: int
+    epoch: int
+    number: int
+    """It was to be published as this one of `epoch`."""
+    capture_ts: int
+    payload: bytes
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -81,24 +99,52 @@ class Step(msgspec.Struct, frozen=True):
     keep_history: int
     """Length of the ring after the step."""
     rows: Sequence[Row]
+    server: str = ""
+    """The server process that state and entries were read from; "" = whichever it is."""
+    genesis: str = ""
+    """The stored genesis that the state was read with; "" = whichever it is."""
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """What the store has of a stream, as the writer found it under one server process."""
+
+    stream: str
+    server: str
+    durable: bytes
+    """For the next writer that opens the stream."""
+    counters: Mapping[str, str] = {}
+    """Of the newest objects, as `plans.make_plan` takes them, where the server has lost some."""
+    lost: bool = False
+    """The server lacks entries that are durable. What follows are the ends to get beyond, of raw, silver and gold."""
+    last_ids: tuple[str, str, str] = ("", "", "")
+    seqs: tuple[int, int, int] = (0, 0, 0)
+    generation: int = 0
+    ts: int = 0
 
 
 class MarketLog:
     """All commands on markets. Every method touches the keys of one market only, so Cluster can run it."""
 
-    def __init__(self, client: Redis, groups: keys.Groups | None = None) -> None:
+    def __init__(self, client: Client, groups: keys.Groups | None = None) -> None:
         """`groups` are created with a market's streams; None = those of every consumer."""
         self._groups = keys.groups(features=True) if groups is None else groups
         self._client = client
         self._scripts = Scripts(client)
+        self.unanswered: Mapping[Market, str] = {}
+        """The markets that the last `read_many` had no answer for, and why: their node of the cluster is away."""
 
-    async def open_market(self, market: Market) -> None:
-        """Creates the streams with the groups of the enabled consumers; harmless when they exist."""
-        await self._scripts.call(
+    async def open_market(self, market: Market) -> str:
+        """Creates the streams with the groups of the enabled consumers; harmless when they exist.
+
+        Returns the id of the server process, "" where the server does not tell: what is read after this is what that
+        process has, and commits say so.
+        """
+        server: bytes = await self._scripts.call(
             "open_market",
             [keys.stream(market, name) for name in keys.STREAMS],
             [",".join(self._groups.get(name, ())) for name in keys.STREAMS],
         )
+        return server.decode()
 
     async def publish(self, lease: Lease, first: int, events: Iterable[tuple[int, bytes]]) -> Published:
         """Adds (capture_ts, payload) events; `first` is the number of the first one in this epoch, from 1.
@@ -116,17 +162,55 @@ class MarketLog:
         )
         return Published(*(int(value) for value in reply))
 
+    async def publish_late(self, market: Market, folder: str, events: Iterable[LateEvent]) -> int:
+        """Adds events of one late folder to the market's stream `late`; returns how long that is now.
+
+        Safe to repeat after any error: positions already applied are skipped. Refused at maxmemory.
+        """
+        arguments: list[Argument] = [folder]
+        for event in events:
+            arguments += (event.position, event.epoch, event.number, f"{event.capture_ts:019d}", event.payload)
+        target = [keys.stream(market, keys.LATE), keys.late_places(market)]
+        _, length = await self._scripts.call("publish_late", target, arguments)
+        return int(length)
+
+    async def forget_late(self, market: Market, folder: str) -> None:
+        """The folder is gone for good."""
+        await self._client.hdel(keys.late_places(market), folder)
+
+    async def log_id(self, market: Market) -> str | None:
+        """The name of the market's sequence in this server; None before an ingestor with a spool has opened it."""
+        name = cast(bytes | None, await self._client.hget(keys.sequence(market), "log"))
+        return name.decode() if name else None
+
     async def read(self, market: Market, stream: str, after: str, count: int) -> list[RawEntry]:
         """Up to `count` entries after the id `after`; changes nothing on the server."""
         return await self._range(market, stream, f"({after}", "+", count)
 
     async def read_many(self, places: Sequence[Place]) -> list[list[RawEntry]]:
-        """`read` of many streams in one round trip; the replies are in the order of `places`."""
-        async with self._client.pipeline(transaction=False) as pipe:
-            for place in places:
-                stream = keys.stream(place.market, place.stream)
-                pipe.xrange(stream, f"({place.after}", "+", place.count)  # type: ignore[unused-awaitable]
-            return cast(list[list[RawEntry]], await pipe.execute())
+        """`read` of many streams in one round trip a node; the replies are in the order of `places`.
+
+        Where a cluster's node is away its markets have nothing new, and `unanswered` says why; raises where nobody
+        answers.
+        """
+        reads = [Read(keys.stream(place.market, place.stream), place.after, place.count) for place in places]
+        replies = await read_streams(self._client, reads)
+        self._note_unanswered(
+            {
+                place.market: str(reply) or type(reply).__name__
+                for place, reply in zip(places, replies, strict=True)
+                if isinstance(reply, RedisError)
+            }
+        )
+        return [[] if isinstance(reply, RedisError) else reply for reply in replies]
+
+    def _note_unanswered(self, markets: Mapping[Market, str]) -> None:
+        if markets and markets.keys() != self.unanswered.keys():
+            names = sorted(market.name for market in markets)
+            log.warning("a node does not answer, its markets wait", markets=names, reason=next(iter(markets.values())))
+        elif self.unanswered and not markets:
+            log.info("every node answers again")
+        self.unanswered = markets
 
     async def read_run(self, market: Market, stream: str, first: str, last: str) -> list[RawEntry]:
         """All entries from `first` to `last`, both included; in pieces, so that no reply blocks the server."""
@@ -146,17 +230,18 @@ class MarketLog:
                 return Cursor(info["last-delivered-id"].decode(), info.get("lag"))
         raise LookupError(f"{market.name}: stream {stream} has no consumer group {group}")
 
+    async def look_at(self, market: Market) -> list[StreamLook]:
+        """Length, memory and consumer groups of each of the market's streams."""
+        return [await look_at(self._client, name, keys.stream(market, name)) for name in keys.STREAMS]
+
     async def sequence(self, market: Market) -> tuple[int, int]:
         """(seq, ts in ns) of the market's newest event; (0, 0) before the first."""
         seq, ts = await self._client.hmget(keys.sequence(market), ["seq", "ts"])
         return int(seq or 0), int(ts or 0)
 
     async def stored_state(self, market: Market) -> StoredState:
-        """Read in one transaction, so that state and history are of the same step."""
-        async with self._client.pipeline(transaction=True) as pipe:
-            pipe.hmget(keys.state(market), ["genesis", "hot"])  # type: ignore[unused-awaitable]
-            pipe.lrange(keys.history(market), 0, -1)  # type: ignore[unused-awaitable]
-            (genesis, hot), history = await pipe.execute()
+        """State and history of the same step."""
+        genesis, hot, history = await self._scripts.call("see_state", [keys.state(market), keys.history(market)], [])
         return StoredState(genesis.decode() if genesis else None, hot, tuple(history))
 
     async def add_genesis(
@@ -190,8 +275,8 @@ class MarketLog:
         """Rows, state and cursor, all or nothing; safe to repeat. Raises Fenced or Conflict."""
         market = lease.market
         arguments: list[Argument] = [
-            lease.epoch, lease.token, step.from_id, step.to_id, step.entries, step.hot, step.keep_history,
-            len(step.history), *step.history,
+            lease.epoch, lease.token, step.server, step.genesis, step.from_id, step.to_id, step.entries, step.hot,
+            step.keep_history, len(step.history), *step.history,
         ]  # fmt: skip
         for row in step.rows:
             arguments += (5 if row.layer == keys.SILVER else 6, row.table, row.payload)
@@ -217,14 +302,59 @@ class MarketLog:
         """What `plans.make_plan` needs to name the next objects."""
         return {field: value.decode() for field, value in (await self._hash(keys.counters(market))).items()}
 
-    async def commit_plan(self, lease: Lease, plan: Plan) -> None:
-        """Fixes names and rows before the first upload; safe to repeat. Raises Fenced or Conflict."""
+    async def gap_state(self, market: Market) -> GapState:
+        """What is known of the market's gaps at the writer's cursor in raw."""
+        data = cast(bytes | None, await self._client.hget(keys.quality(market), "gaps"))
+        return GapState() if data is None else GapState.decode(data)
+
+    async def commit_plan(self, lease: Lease, plan: Plan, server: str = "", muted: str = "") -> None:
+        """Fixes names and rows before the first upload; safe to repeat. Raises Fenced or Conflict.
+
+        `server` is the process that the entries were read from ("" = whichever it is), `muted` what `durable` says.
+        """
         market = lease.market
         await self._scripts.call(
             "plan",
-            [keys.stream(market, plan.stream), keys.lease(market, Role.WRITER), keys.plan(market)],
-            [lease.epoch, lease.token, plan.stream, plan.cursor, plan.encode()],
+            [
+                keys.stream(market, plan.stream),
+                keys.lease(market, Role.WRITER),
+                keys.plan(market),
+                keys.durable(market),
+            ],
+            [lease.epoch, lease.token, plan.stream, plan.cursor, plan.encode(), server, muted],
         )
+
+    async def durable(self, market: Market, stream: str) -> tuple[bytes | None, str]:
+        """What `settle` kept of a stream, and its muted rows, "from to"."""
+        reply = await self._client.hmget(keys.durable(market), [stream, f"muted {stream}"])
+        durable, muted = cast(list[bytes | None], reply)
+        return durable, muted.decode() if muted else ""
+
+    async def has_entry(self, market: Market, stream: str, id_: str, seq: int) -> bool:
+        """Whether the entry is still there."""
+        return any(fields.get(b"s") == b"%d" % seq for _, fields in await self._range(market, stream, id_, id_, 1))
+
+    async def settle(self, lease: Lease, found: Settlement) -> bool:
+        """Keeps what was found; True if the market was raised beyond it. Safe to repeat. Raises Fenced or Conflict."""
+        market = lease.market
+        arguments: list[Argument] = [
+            lease.epoch, lease.token, found.server, found.stream, found.durable, int(found.lost), *found.last_ids,
+            found.generation, found.seqs[0], f"{found.ts:019d}" if found.ts else "", *found.seqs[1:],
+            *(item for pair in found.counters.items() for item in pair),
+        ]  # fmt: skip
+        raised = await self._scripts.call(
+            "settle",
+            [
+                *(keys.stream(market, name) for name in (keys.RAW, keys.SILVER, keys.GOLD)),
+                keys.lease(market, Role.WRITER),
+                keys.durable(market),
+                keys.counters(market),
+                keys.sequence(market),
+                keys.state(market),
+            ],
+            arguments,
+        )
+        return bool(raised)
 
     async def advance(
         self,
@@ -237,14 +367,15 @@ class MarketLog:
     ) -> int:
         """Every object is durable: moves the cursor past the plan, keeps dead letters, trims what all have read.
 
-        `done` is the plan with the counters that were really used. Returns how many old dead letters made room for
-        new ones, to keep about `max_dead`. Safe to repeat. Raises Fenced or Conflict.
+        `done` is the plan with the counters that were really used, and the gaps known behind it. Returns how many old
+        dead letters made room for new ones, to keep about `max_dead`. Safe to repeat. Raises Fenced or Conflict.
         """
         market = lease.market
         counters = counters_after(done.segments)
+        gaps = done.gaps.encode() if isinstance(done.gaps, GapState) else b""
         arguments: list[Argument] = [
             lease.epoch, lease.token, plan.stream, plan.encode(), plan.last_id, plan.entries, keep_ms,
-            max_dead, len(counters), *(item for pair in counters.items() for item in pair),
+            max_dead, gaps, len(counters), *(item for pair in counters.items() for item in pair),
         ]  # fmt: skip
         for letter in dead:
             arguments += (letter.id, letter.reason, msgspec.json.encode(letter.fields))
@@ -256,6 +387,7 @@ class MarketLog:
                 keys.plan(market),
                 keys.counters(market),
                 keys.dead_letters(market),
+                keys.quality(market),
             ],
             arguments,
         )

@@ -1,24 +1,32 @@
 """Is the server set up so that nothing is lost? Its settings, as findings that name the fix.
 
-INFO, CONFIG GET -> findings (pure) -> logged; an error keeps a service from starting
+INFO, CONFIG GET (of every master of a cluster) -> findings (pure) -> logged; an error keeps a service from starting
 """
 
+import asyncio
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
 import msgspec
+from redis.asyncio.cluster import ClusterNode
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from daedalus_common.broker.cluster import ClusterClient, NotACluster
 
 OLDEST_REDIS: Final = (7, 0)
 OLDEST_VALKEY: Final = (8, 0)
 MOST_OF_MEMORY: Final = 0.75
 """Of the machine's memory. While the append-only file is rewritten, pages that change exist twice."""
 
-_CONFIG_PATTERNS: Final = ("maxmemory*", "append*")
+_CONFIG_PATTERNS: Final = ("maxmemory*", "append*", "cluster-require*")
 _CHECKED: Final = "maxmemory-policy, maxmemory, appendonly, appendfsync"
 
 _MIB: Final = 2**20
+# A master that is away must not keep the services from starting, which wait for 5 s for everything.
+_NODE_SECONDS: Final = 2.0
 
 
 class Level(StrEnum):
@@ -30,44 +38,92 @@ class Level(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What is wrong with one setting, and how to put it right."""
+    """What is wrong with one setting, and how to put it right; `node` is a cluster's, HOST:PORT."""
 
     level: Level
     setting: str
     text: str
+    node: str = ""
+
+
+class WrongKind(Exception):
+    """The server is a node of a cluster and `redis.cluster` is false, or the reverse; the text names the key."""
 
 
 class Askable(Protocol):
-    """Any asyncio Redis client."""
+    """Any asyncio Redis client, of one server or a cluster."""
 
-    def info(self) -> Any: ...
+    def info(self, **options: Any) -> Any: ...
 
-    def config_get(self, pattern: str) -> Any: ...
+    def config_get(self, pattern: str, **options: Any) -> Any: ...
+
+
+async def check_kind(client: Askable) -> None:
+    """Raises WrongKind, and redis' errors of connections and time."""
+    if isinstance(client, ClusterClient):
+        try:
+            await client.discover()
+        except NotACluster as error:
+            raise WrongKind(
+                f"redis.cluster is true, but the server at redis.url is no node of a cluster ({error}): set "
+                "redis.cluster: false, or redis.url to a node of a cluster"
+            ) from error
+    elif _whole(_setting(await _info(client), "cluster_enabled")):
+        raise WrongKind(
+            "redis.cluster is false, but the server at redis.url is a node of a cluster and holds only a part of the "
+            "markets: set redis.cluster: true"
+        )
 
 
 async def check_server(client: Askable) -> tuple[Finding, ...]:
-    """Looks at the server's settings, errors first. What its access rules hide is a finding too.
+    """Looks at the settings of the server, or of every master, errors first. What access rules hide is a finding too.
 
     Raises redis' errors of connections and time.
     """
+    if not isinstance(client, ClusterClient):
+        return findings(*await _settings(client))
+    found = await asyncio.gather(*(_check_node(client, node) for node in await client.masters()))
+    return _errors_first([finding for of_node in found for finding in of_node])
+
+
+async def _check_node(client: ClusterClient, node: ClusterNode) -> list[Finding]:
+    name = str(node.name)
     try:
-        info: Mapping[str, Any] = await client.info()
-    except ResponseError as error:
-        if not _is_forbidden(error):
-            raise
-        info = {}
+        async with asyncio.timeout(_NODE_SECONDS):
+            found = findings(*await _settings(client, target_nodes=node))
+    except (RedisConnectionError, RedisTimeoutError, TimeoutError) as error:
+        reason = str(error) or "no answer"
+        text = f"{name} does not answer, so its settings were not checked and its markets stand still: {reason}"
+        return [Finding(Level.WARNING, "node", text, name)]
+    return [msgspec.structs.replace(each, text=f"{name}: {each.text}", node=name) for each in found]
+
+
+async def _settings(client: Askable, **options: Any) -> tuple[Mapping[str, Any], Mapping[str, str] | None]:
+    """INFO and CONFIG GET as `findings` takes them."""
+    info = await _info(client, **options)
     try:
         # One pattern a call: Redis before 7.0, whose version is to be named, takes no more.
         config: Mapping[str, str] | None = {
             name: text
             for pattern in _CONFIG_PATTERNS
-            for name, text in _texts(await client.config_get(pattern)).items()
+            for name, text in _texts(await client.config_get(pattern, **options)).items()
         }
     except ResponseError as error:
         if not _is_forbidden(error):
             raise
         config = None
-    return findings(info, config)
+    return info, config
+
+
+async def _info(client: Askable, **options: Any) -> Mapping[str, Any]:
+    """Empty where it is forbidden."""
+    try:
+        info: Mapping[str, Any] = await client.info(**options)
+    except ResponseError as error:
+        if not _is_forbidden(error):
+            raise
+        return {}
+    return info
 
 
 def findings(info: Mapping[str, Any], config: Mapping[str, str] | None) -> tuple[Finding, ...]:
@@ -79,11 +135,15 @@ def findings(info: Mapping[str, Any], config: Mapping[str, str] | None) -> tuple
         _append_only(info, _setting(config_seen, "appendonly")),
         _fsync(_setting(config_seen, "appendfsync")),
         _memory(info, _whole(_setting(config_seen, "maxmemory") or _setting(info, "maxmemory"))),
-        _cluster(info),
+        _coverage(info, _setting(config_seen, "cluster-require-full-coverage")),
         _hidden(info, config),
     ]
+    return _errors_first([each for each in found if each])
+
+
+def _errors_first(found: list[Finding]) -> tuple[Finding, ...]:
     order = list(Level)
-    return tuple(sorted((each for each in found if each), key=lambda each: order.index(each.level)))
+    return tuple(sorted(found, key=lambda each: order.index(each.level)))
 
 
 def _version(info: Mapping[str, Any]) -> Finding | None:
@@ -151,12 +211,13 @@ def _memory(info: Mapping[str, Any], limit_bytes: int | None) -> Finding | None:
     return None
 
 
-def _cluster(info: Mapping[str, Any]) -> Finding | None:
-    if not _whole(_setting(info, "cluster_enabled")):
+def _coverage(info: Mapping[str, Any], required: str | None) -> Finding | None:
+    if required != "yes" or not _whole(_setting(info, "cluster_enabled")):
         return None
     return Finding(
-        Level.INFO, "cluster_enabled", "the server is a node of a cluster; only this node's settings were checked, "
-        "give every node the same",
+        Level.WARNING, "cluster-require-full-coverage", "cluster-require-full-coverage is yes: one master that is away "
+        "stops the markets of all; run CONFIG SET cluster-require-full-coverage no on every node and write it to its "
+        "configuration",
     )  # fmt: skip
 
 

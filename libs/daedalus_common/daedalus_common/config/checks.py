@@ -63,6 +63,14 @@ def _check_redis(config: "Config") -> Iterator[Finding]:
             yield Finding(
                 (("redis", key), ("redis", "url")), "given twice", f"a {key} here and in redis.url", "one of the two"
             )
+    if config.redis.cluster and (url.scheme == "unix" or url.path.strip("/") not in ("", "0")):
+        yield Finding(
+            (("redis", "url"), ("redis", "cluster")),
+            "no node of a cluster",
+            "a socket" if url.scheme == "unix" else f"database {url.path.strip('/')}",
+            "redis://HOST:PORT or rediss://HOST:PORT, for a cluster has only database 0",
+            hint="or redis.cluster: false",
+        )
 
 
 def _check_exchanges(config: "Config") -> Iterator[Finding]:

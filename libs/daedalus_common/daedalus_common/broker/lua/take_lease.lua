@@ -1,5 +1,5 @@
--- KEYS: lease. ARGV: owner, token, ttl ms. Takes a free or expired lease, or extends one's own. A replica restarted
--- under its own name need not wait for the ttl: its former self is fenced by the new epoch.
+-- KEYS: lease. ARGV: owner, token, ttl ms, load in events/s ("" when unknown). Takes a free or expired lease, or extends
+-- one's own. A replica restarted under its own name need not wait for the ttl: its former self is fenced by the new epoch.
 -- Returns {epoch, 1 if the lease is the caller's now}. The epoch only ever grows.
 local held = redis.call('HMGET', KEYS[1], 'epoch', 'token', 'expires_ms', 'owner')
 local now = server_ms()
@@ -10,5 +10,6 @@ if held[2] ~= ARGV[2] then
   redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch), 'token', ARGV[2], 'owner', ARGV[1],
     'since_ms', string.format('%.0f', now))
 end
-redis.call('HSET', KEYS[1], 'expires_ms', string.format('%.0f', now + tonumber(ARGV[3])))
+redis.call('HSET', KEYS[1], 'expires_ms', string.format('%.0f', now + tonumber(ARGV[3])), 'ttl_ms', ARGV[3])
+if ARGV[4] and ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'load', ARGV[4]) end
 return {epoch, 1}

@@ -1,4 +1,4 @@
-"""`redis`: the server that holds the streams."""
+"""`redis`: the server or cluster that holds the streams."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -9,9 +9,13 @@ from daedalus_common.config.sections.base import FilePath, RedisUrl, Section, du
 
 
 class RedisSettings(Section):
-    """Redis >= 7.0 or Valkey >= 8. `password` holds the password wherever it came from."""
+    """Redis >= 7.0 or Valkey >= 8; in a cluster `url` names any node.
+
+    `password` holds the password wherever it came from.
+    """
 
     url: RedisUrl = "redis://127.0.0.1:6379/0"
+    cluster: bool = False
     username: str | None = None
     password: SecretStr = SecretStr("")
     password_file: FilePath | None = None

@@ -30,6 +30,7 @@ class WriterSettings(Section):
     upload_threads: Annotated[int, Field(ge=1, le=64)] = 4
     max_dead_letters: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
     poll_seconds: Annotated[float, Field(ge=0.001, le=10)] = 0.05
+    keep_raw_seconds: Annotated[float, Field(ge=0, le=3600)] = 60.0
 
     @property
     def memory_size_bytes(self) -> int:
@@ -38,6 +39,10 @@ class WriterSettings(Section):
     @property
     def poll(self) -> timedelta:
         return duration(self.poll_seconds)
+
+    @property
+    def keep_raw(self) -> timedelta:
+        return duration(self.keep_raw_seconds)
 
 
 class FeaturizerSettings(Section):

@@ -1,0 +1,49 @@
+"""What Redis holds of a market that is not stored yet. To be read before the objects are listed.
+
+The writer moves its cursor when every object of a run is durable. So all before the first entry behind the cursor is
+there when objects are listed later, and what a writer at work stores meanwhile is only more.
+"""
+
+from collections.abc import Iterable
+from typing import cast
+
+from daedalus.operations.server import groups_or_none
+from daedalus.quality.ledger import Waiting
+from daedalus_common.batches import RawEntry
+from daedalus_common.broker import keys
+from daedalus_common.broker.client import Client
+from daedalus_common.markets import Market
+
+_LOOKED_AT = 100
+"""Entries: strangers' ones at the head of the stream have no number."""
+
+
+async def read_waiting(client: Client, markets: Iterable[Market]) -> dict[Market, Waiting]:
+    """Of the markets that the server knows. Raises redis errors."""
+    found = {market: await _of_market(client, market) for market in markets}
+    return {market: waiting for market, waiting in found.items() if waiting is not None}
+
+
+async def _of_market(client: Client, market: Market) -> Waiting | None:
+    raw = keys.stream(market, keys.RAW)
+    if not await client.exists(raw):
+        return None
+    # In this order: what was given a number before is stored, or behind the cursor, whatever comes and goes meanwhile.
+    generation, seq = await client.hmget(keys.sequence(market), ["generation", "seq"])
+    groups = groups_or_none(await client.xinfo_groups(raw)) or ()
+    writer = next((info for info in groups if info["name"] == b"writer"), None)
+    cursor = "0-0" if writer is None else writer["last-delivered-id"].decode()
+    entries = cast(list[RawEntry], await client.xrange(raw, f"({cursor}", "+", _LOOKED_AT))
+    return Waiting((int(generation or 0), int(seq or 0)), _first(entries))
+
+
+def _first(entries: Iterable[RawEntry]) -> tuple[int, int] | None:
+    for _, fields in entries:
+        generation, seq = _number(fields.get(b"g")), _number(fields.get(b"s"))
+        if generation is not None and seq is not None:
+            return generation, seq
+    return None
+
+
+def _number(text: bytes | None) -> int | None:
+    return int(text) if text is not None and text.isdigit() and len(text) < 20 else None

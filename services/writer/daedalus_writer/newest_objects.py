@@ -1,0 +1,131 @@
+"""How far the store's tables of a market reach: a look at the newest object of each.
+
+Five listings and one footer a table, 20 to 60 for all; made once for each life of the server (`opening.py`).
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from daedalus_common.broker.keys import GOLD, RAW
+from daedalus_common.markets import Market
+from daedalus_common.parquet.arrays import memory, one_array
+from daedalus_common.stores import ObjectStore
+from daedalus_common.tables import BRONZE, QUALITY
+from daedalus_writer.bronze import SOURCE
+from daedalus_writer.durable_end import End, is_quality
+
+_OBJECT = re.compile(r"(?:segment|part)_(\d{8}T\d{2})_(\d+)\.parquet")
+_LOOKED_AT = 20
+"""Of one partition, where the newest ones are damaged or not of this stream."""
+_EVENT_COLUMNS = ("stream_ms", "stream_seq", "generation", "seq", "ts")
+_ROW_COLUMNS = ("timestamp", "seq")
+
+
+@dataclass(slots=True)
+class Newest:
+    """By `plans.counter_field`."""
+
+    ends: dict[str, End] = field(default_factory=dict)
+    counters: dict[str, str] = field(default_factory=dict)
+    """"stamp counter" of the newest object, as `plans.make_plan` takes it."""
+
+
+def newest_objects(store: ObjectStore, market: Market, stream: str) -> Newest:
+    """What the store holds of a stream. Raises StoreError."""
+    found = Newest()
+    for table in _tables(store, stream):
+        for folder in _newest_first(store, f"{table}/{market.partition}/"):
+            named = _numbered(store, folder)
+            if named:
+                found.counters[table] = "{} {}".format(*named[0][:2])
+                end = _end(store, table, [key for *_, key in named], stream)
+                if end is not None:
+                    found.ends[table] = end
+                break
+    return found
+
+
+def _tables(store: ObjectStore, stream: str) -> Iterator[str]:
+    if stream == RAW:
+        yield from (f"bronze/{SOURCE}/{name}" for name in BRONZE)
+        yield from (f"quality/{name}" for name in QUALITY)
+        return
+    for name in store.folders(f"{stream}/"):
+        if stream == GOLD:
+            inner = store.folders(f"{stream}/{name}/")
+            yield from (f"{stream}/{name}/{folder}" for folder in inner if folder.startswith("duration="))
+        yield f"{stream}/{name}"
+
+
+def _newest_first(store: ObjectStore, folder: str) -> Iterator[str]:
+    """The partitions below a folder, the newest first; a disk keeps empty ones."""
+    inner = [(int(value), name) for name in store.folders(folder) if (value := name.partition("=")[2]).isdecimal()]
+    if not inner:
+        yield folder
+    for _, name in sorted(inner, reverse=True):
+        yield from _newest_first(store, f"{folder}{name}/")
+
+
+def _numbered(store: ObjectStore, folder: str) -> list[tuple[str, int, str]]:
+    """(stamp, counter, key) of the objects in a partition, the newest first."""
+    keys = [info.key for info in store.list(folder)]
+    matched = [(_OBJECT.fullmatch(key.removeprefix(folder)), key) for key in keys]
+    return sorted(((named[1], int(named[2]), key) for named, key in matched if named), reverse=True)
+
+
+def _end(store: ObjectStore, table: str, keys: list[str], stream: str) -> End | None:
+    for key in keys[:_LOOKED_AT]:
+        if (end := _end_of(store, table, key, stream)) is not None:
+            return end
+    return None
+
+
+def _end_of(store: ObjectStore, table: str, key: str, stream: str) -> End | None:
+    """None for an object that is damaged, or not written from this stream."""
+    with store.open_input(key) as file:
+        try:
+            opened = pq.ParquetFile(file)
+            said = opened.metadata.metadata or {}
+            if said.get(b"daedalus.stream") != stream.encode():
+                return None
+            last_id = said[b"daedalus.last_id"].decode()
+            if is_quality(table):
+                return End(last_id, 0, 0, _last_generation(opened))
+            if stream == RAW:
+                return _event_end(_last_rows(opened, _EVENT_COLUMNS))
+            return _row_end(_last_rows(opened, _ROW_COLUMNS), last_id)
+        except (pa.ArrowException, KeyError, ValueError, IndexError):
+            return None
+        except OSError as error:
+            # Arrow's word for what it cannot parse; an error of the disk has a number.
+            if error.errno is not None:
+                raise
+            return None
+
+
+def _last_rows(opened: pq.ParquetFile, columns: tuple[str, ...]) -> pa.Table:
+    return opened.read_row_group(opened.num_row_groups - 1, columns=list(columns), use_threads=False)
+
+
+def _last_generation(opened: pq.ParquetFile) -> int:
+    """Of rows that may have none."""
+    known = one_array(_last_rows(opened, ("generation",))["generation"]).drop_null()
+    return int(memory(known, np.int32).max(initial=0))
+
+
+def _event_end(rows: pa.Table) -> End:
+    ms, number, seq, ts = (memory(one_array(rows[name]), np.int64) for name in ("stream_ms", "stream_seq", "seq", "ts"))
+    last = int(np.lexsort((number, ms))[-1])
+    generation = memory(one_array(rows["generation"]), np.int32)
+    return End(f"{ms[last]}-{number[last]}", int(seq[last]), int(ts.max()), int(generation.max()))
+
+
+def _row_end(rows: pa.Table, last_id: str) -> End:
+    timestamp, seq = (memory(one_array(rows[name]), np.int64) for name in _ROW_COLUMNS)
+    last = int(np.lexsort((seq, timestamp))[-1])
+    return End(last_id, int(seq[last]), int(timestamp[last]))

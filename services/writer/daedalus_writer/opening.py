@@ -1,0 +1,95 @@
+"""A stream is opened: does the store have more of it than the server remembers?
+
+While a server process lives, its data never go back. So the store is looked at once for each: what it has then is kept
+beside the stream, for every writer that opens it later.
+
+unfinished plan -> another server process than last time? -> newest objects -> settle
+"""
+
+from functools import partial
+
+import structlog
+
+from daedalus_common.broker.keys import GOLD, RAW, SILVER
+from daedalus_common.broker.market_log import MarketLog, Settlement
+from daedalus_common.leases import Lease
+from daedalus_common.markets import Market
+from daedalus_writer import metrics
+from daedalus_writer.carrying_out import Carrier
+from daedalus_writer.durable_end import Durable, End, Known, joined, unexplained
+from daedalus_writer.newest_objects import Newest, newest_objects
+from daedalus_writer.patience import Patience
+
+log = structlog.get_logger(__name__)
+
+GROUP = "writer"
+_CHECKED = (RAW, SILVER, GOLD)
+
+
+class Opening:
+    """Finds out what of a stream is durable. Raises Fenced or Conflict."""
+
+    def __init__(self, market_log: MarketLog, carrier: Carrier, patience: Patience) -> None:
+        self._log = market_log
+        self._carrier = carrier
+        self._patience = patience
+
+    async def known(self, market: Market, stream: str, server: str = "") -> Known:
+        """What was found when the stream was settled last, by whichever writer."""
+        durable, muted = await self._patience.redis(lambda: self._log.durable(market, stream))
+        return Known(server, Durable.decode(durable).ends if durable else {}, muted)
+
+    async def settle(self, lease: Lease, stream: str, server: str) -> Known:
+        """Once for each server process; call it when no plan is pending. "" = the server does not tell which it is."""
+        market = lease.market
+        durable, muted = await self._patience.redis(lambda: self._log.durable(market, stream))
+        before = Durable.decode(durable) if durable else Durable("", {})
+        if stream not in _CHECKED or server in ("", before.server):
+            return Known(server, before.ends, muted)
+        newest = await self._newest(market, stream)
+        after = Durable(server, joined(before.ends, newest.ends))
+        cursor = await self._patience.redis(lambda: self._log.cursor(market, stream, GROUP))
+        beyond = unexplained(newest.ends, cursor.id, before.ends)
+        if beyond is None:
+            settlement = Settlement(stream, server, after.encode())
+        elif await self._patience.redis(partial(self._log.has_entry, market, stream, beyond.id, beyond.seq)):
+            log.warning("the server has lost what was written", market=market.name, stream=stream, to=beyond.id)
+            settlement = Settlement(stream, server, after.encode(), newest.counters)
+        else:
+            settlement = await self._lost(market, stream, after, newest)
+        if await self._patience.redis(lambda: self._log.settle(lease, settlement)):
+            metrics.LOST_TAILS.labels(**metrics.market_labels(market)).inc()
+        return await self.known(market, stream, server)
+
+    async def _lost(self, market: Market, stream: str, after: Durable, newest: Newest) -> Settlement:
+        """What all three streams must get beyond: they are of one slot, so that all have lost their ends together."""
+        ends = {name: list((await self._newest(market, name)).ends.values()) for name in _CHECKED if name != stream}
+        ends[stream] = list(newest.ends.values())
+        everything = [end for of_stream in ends.values() for end in of_stream]
+        last = {name: max(ends[name], key=lambda end: end.entry).id if ends[name] else "" for name in _CHECKED}
+        log.error(
+            "the server has lost entries that are durable: the market goes on behind them",
+            market=market.name,
+            stream=stream,
+            durable_to=last,
+        )
+        return Settlement(
+            stream,
+            after.server,
+            after.encode(),
+            newest.counters,
+            lost=True,
+            last_ids=(last[RAW], last[SILVER], last[GOLD]),
+            generation=max((end.generation for end in ends[RAW]), default=0),
+            seqs=(_last_seq(ends[RAW]), _last_seq(ends[SILVER]), _last_seq(ends[GOLD])),
+            ts=max((end.ts for end in everything), default=0),
+        )
+
+    async def _newest(self, market: Market, stream: str) -> Newest:
+        shelf = self._carrier.shelf(stream)
+        look = partial(self._carrier.in_pool, newest_objects, shelf.store, market, stream)
+        return await self._patience.store(shelf.role, look)
+
+
+def _last_seq(ends: list[End]) -> int:
+    return max((end.seq for end in ends), default=0)

@@ -1,0 +1,64 @@
+"""Whatever ends a connection, a client says RedisError and never takes one command's reply for another's."""
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from daedalus_common.broker.client import Client, connect
+from faults.tools.tcp_proxy import TcpProxy
+from support.harmed_clients import is_uvloops, run_under, send_much
+from support.valkey import ValkeyServer
+
+
+@pytest.fixture
+def proxy(valkey: ValkeyServer, redis_url: str) -> Iterator[TcpProxy]:
+    assert redis_url == valkey.url
+    with TcpProxy(valkey.port, seed=1) as proxy:
+        yield proxy
+
+
+def test_what_uvloop_says_of_a_reset_connection_is_a_connection_error(proxy: TcpProxy) -> None:
+    error = run_under(lambda: connect(f"redis://127.0.0.1:{proxy.port}/0"), send_much, proxy.reset, is_uvloops)
+    assert isinstance(error, RedisConnectionError)
+    assert "closed" in str(error)
+
+
+@pytest.mark.parametrize("fault", ["reset", "truncate", "truncate_requests", "drop_replies", "half_open"])
+def test_no_reply_is_ever_taken_for_that_of_another_command(proxy: TcpProxy, valkey: ValkeyServer, fault: str) -> None:
+    """Each worker asks for what only it has written, in replies of many chunks."""
+    mixed: list[str] = []
+    answers = failures = 0
+    cuts = iter(range(1, 10_000_000, 977))
+
+    async def ask(client: Client, number: int) -> None:
+        nonlocal answers
+        pipeline = client.pipeline(transaction=False)
+        keys = [f"{number}:{turn}" for turn in range(20)]
+        for key in keys:
+            pipeline.echo(key + "." * 3000)
+        for key, found in zip(keys, await pipeline.execute(), strict=True):
+            answers += 1
+            if found != key.encode() + b"." * 3000:
+                mixed.append(f"{key}: {found[:20]!r}")
+
+    def harm() -> None:
+        proxy.heal()
+        time.sleep(0.01)
+        if fault.startswith("truncate"):
+            getattr(proxy, fault)(next(cuts) % 40_000 + 1)
+        else:
+            getattr(proxy, fault)()
+        time.sleep(0.01)
+
+    def seen(error: RedisError) -> bool:
+        nonlocal failures
+        failures += 1
+        return failures >= 30 and answers >= 2000
+
+    url = f"redis://127.0.0.1:{proxy.port}/0"
+    run_under(lambda: connect(url, timeout=timedelta(seconds=0.2)), ask, harm, seen)
+    assert mixed == []
