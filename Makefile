@@ -10,13 +10,16 @@ OURS = $(shell sed -n 's/^name = "\(.*\)"/--no-emit-package \1/p' $(PROJECTS))
 DURATION ?= 60s
 DATA_DIR ?= data-demo
 BENCH ?= full
+SEEDS ?= 20
+MINUTES ?= 30
 PYTEST_ARGS ?=
+COMPOSE = cd deploy/compose && $(if $(DEMO),DAEDALUS_CONFIG=./daedalus.demo.yaml )docker compose $(if $(DEMO),--profile demo)
 
 export PYTHON
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check static lint types layers docs test-fast bench format lock clean
+.PHONY: help venv demo test check static lint types layers docs test-fast bench faults soak up down logs format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,17 +62,38 @@ test-fast: $(STAMP) ## the tests that start no whole pipeline
 bench: $(STAMP) ## measure (BENCH=short for a quick run)
 	$(BIN)/python -m benchmarks --size $(BENCH)
 
+faults: $(STAMP) ## break a running pipeline on purpose (SEEDS=20, or SEED=n; ONLY=component:fault; FAULTS_ARGS)
+	PYTHONPATH=tests $(BIN)/python -m faults --seeds $(SEEDS) $(if $(SEED),--seed $(SEED)) \
+		$(if $(ONLY),--only "$(ONLY)") $(FAULTS_ARGS)
+
+soak: $(STAMP) ## random faults for MINUTES (30), then account for every event and look for growth
+	PYTHONPATH=tests $(BIN)/python -m faults --soak $(MINUTES) $(if $(SEED),--seed $(SEED)) $(FAULTS_ARGS)
+
+up: ## start the containers, wait until all are ready (DEMO=1: simulated markets; UP_ARGS="--scale featurizer=3")
+	@[ -n "$(DEMO)" ] || [ -e deploy/compose/.env ] || { \
+		echo "What to record? cp deploy/compose/.env.example deploy/compose/.env, edit deploy/compose/daedalus.yaml," \
+		"and run make up again; or make up DEMO=1 for simulated markets." >&2; exit 2; }
+	@deploy/compose/secrets.sh
+	$(COMPOSE) up --detach --wait $(UP_ARGS)
+
+down: ## stop the containers; the data stay (DOWN_ARGS=--volumes deletes them)
+	$(COMPOSE) --profile "*" down $(DOWN_ARGS)
+
+logs: ## follow the containers' logs
+	$(COMPOSE) --profile "*" logs --follow --tail 100
+
 format: $(STAMP) ## rewrite the code in the project's format, and the generated documentation
 	$(BIN)/ruff check --fix --exit-zero --quiet .
 	$(BIN)/ruff format .
 	$(BIN)/python tools/generated_docs.py docs
 
 # Not behind the stamp: a pyproject.toml that the old lock no longer fits is the reason to come here.
-lock: | $(BIN)/uv ## resolve requirements.in into requirements.lock (UPGRADE=--upgrade for newer versions)
+lock: | $(BIN)/uv ## resolve requirements.in into requirements.lock, and the images' parts of it (UPGRADE=--upgrade for newer versions)
 	$(BIN)/uv pip compile requirements.in --output-file requirements.lock --quiet \
 		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate $(UPGRADE) \
 		$(OURS)
+	$(BIN)/python tools/service_locks.py
 
 $(BIN)/uv:
 	@tools/bootstrap $(VENV)

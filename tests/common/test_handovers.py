@@ -339,3 +339,16 @@ async def test_a_zombie_whose_market_was_taken_and_given_back_works_under_a_new_
     assert await scripts.call("give_lease", [keys.lease(BTC, Role.WRITER)], [old.epoch, old.token]) == b"NOT YOURS"
     await zombie.renew()
     assert zombie.held[BTC].epoch == old.epoch + 2
+
+
+async def test_leases_are_kept_while_only_the_counter_of_handovers_does_not_answer(client: Redis) -> None:
+    """In a cluster its node may be away, and the others' leases must not run out for that."""
+    await client.lpush(keys.handovers(Role.WRITER), "not a number")
+    lasting = keeper(client, "a", ttl_seconds=1.0)
+    async with at_work(lasting, renew_seconds=0.2):
+        held = dict(lasting.held)
+        await asyncio.sleep(1.5)
+        assert await client.hget(keys.lease(BTC, Role.WRITER), "owner") == b"a"
+        assert int(await client.hget(keys.lease(BTC, Role.WRITER), "expires_ms") or 0) > time.time() * 1000
+        assert lasting.held == held
+        await client.delete(keys.handovers(Role.WRITER))

@@ -288,5 +288,5 @@ async def test_a_consumer_that_is_not_enabled_has_no_group_and_holds_nothing_bac
     await market_log.commit_plan(writer, mine)
     await market_log.advance(writer, mine, mine)
     assert await client.xlen(keys.stream(BTC, keys.RAW)) < 200
-    with pytest.raises(LookupError):
+    with pytest.raises(Conflict):
         await market_log.cursor(BTC, keys.RAW, "featurizer")

@@ -22,11 +22,14 @@ ALL_CHANNELS = {"watchOrderBook": BOTH, "watchTrades": BOTH, "watchTicker": ["BT
 
 
 async def everything_recorded(running: Any, ledger: Any, redis_url: str) -> None:
-    """Waits until the streams stand still and the ingestor's queue is empty."""
+    """Waits until nothing but heartbeats comes to the streams and the ingestor's queue is empty."""
     before = -1
     async with asyncio.timeout(20):
         while True:
-            now = sum(length(redis_url, f"binanceus:{s.replace('/', '-')}") for s in ledger["symbols"])
+            events = [
+                event for s in ledger["symbols"] for event in stream(redis_url, f"binanceus:{s.replace('/', '-')}")
+            ]
+            now = sum(not isinstance(event, Heartbeat) for event in events)
             if now == before and await running.metric("daedalus_ingestor_queued_events") == 0:
                 return
             before = now

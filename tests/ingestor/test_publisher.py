@@ -1,6 +1,7 @@
 """The publisher against a real server: order, exactly once, whatever happens to the server meanwhile."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -103,6 +104,33 @@ async def test_a_lease_of_another_ends_the_market_and_leaves_the_others(bench):
     assert await bench.published(BTC) == []
     assert await bench.published(ETH) == list(range(1, 11))
     assert list(bench.keeper.held) == [ETH]
+
+
+async def test_a_market_that_fails_does_not_slow_the_others(bench):
+    """As in a cluster of which one master is away."""
+    raw = f"{{{BTC.name}}}:raw"
+    await bench.client.rename(raw, f"{{{BTC.name}}}:aside")
+    await bench.client.set(raw, "no stream")
+    stop = asyncio.Event()
+    running = asyncio.create_task(bench.publisher.run(stop))
+    bench.put(BTC, 20)
+    slowest = 0.0
+    for _ in range(60):
+        began = time.monotonic()
+        bench.put(ETH, 1)
+        await until(lambda: not bench.outboxes[ETH].events)
+        slowest = max(slowest, time.monotonic() - began)
+        await asyncio.sleep(0.05)
+    assert bench.outboxes[BTC].failures >= 4
+    assert slowest < 0.5, "the failing market's pauses are 1 s and more by now"
+    assert "redis" in bench.health.readiness().problems
+    await bench.client.rename(f"{{{BTC.name}}}:aside", raw)
+    await until(lambda: bench.queue.size == 0)
+    stop.set()
+    await running
+    assert "redis" not in bench.health.readiness().problems
+    assert await bench.published(BTC) == list(range(1, 21))
+    assert await bench.published(ETH) == list(range(1, 61))
 
 
 async def test_what_the_server_forgot_is_declared(bench):

@@ -39,6 +39,12 @@ def test_the_newest_book_and_all_trades_count_whatever_stands_between():
     assert found.place(Channel.TRADES).declare(Reason.TAKEOVER, 5) == Gap(5, "trades", "takeover", None, "8")
 
 
+def test_the_time_of_the_newest_trade_is_known_though_later_ones_had_none():
+    payloads = [encode(Trade(1, ts, id_, 1.0, 1.0, "buy")) for id_, ts in (("9", None), ("8", 1700), ("7", 1800))]
+    assert recollect(payloads).trade_ts == 1800
+    assert recollect(payloads[:1]).trade_ts is None
+
+
 async def test_the_end_of_a_real_stream_is_read_newest_first(redis_url):
     client = connect(redis_url)
     keeper = LeaseKeeper(client, Role.INGESTOR, "me", [MARKET], timedelta(seconds=30), lambda: "token")

@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from ccxt.base.errors import NetworkError
 
-from daedalus_common.events import Book, Channel, Gap, Trade
+from daedalus_common.events import Book, Channel, Trade
 from daedalus_common.markets import Market
 from daedalus_ingestor.ccxt_memory import leave_behind
 from daedalus_ingestor.gaps import Reason
@@ -105,17 +106,34 @@ async def test_whose_updates_went_on_to_come_has_no_book_until_the_new_snapshot(
     assert bench.told == []
 
 
+def trade(number: int) -> dict[str, Any]:
+    return {"e": "trade", "E": 1700, "T": 1699, "s": "BTCUSDT", "t": number, "p": "1", "q": "1", "m": True}
+
+
+def trade_ids(bench: OfflineExchange) -> list[str]:
+    return [event.id for event in bench.events() if isinstance(event, Trade)]
+
+
 async def test_whose_trades_ccxt_still_holds_records_only_new_ones(offline):
     bench: OfflineExchange = offline("binanceus", "BTC/USDT")
-
-    def receive(*numbers: int) -> None:
-        for number in numbers:
-            told = {"e": "trade", "E": 1700, "T": 1699, "s": "BTCUSDT", "t": number, "p": "1", "q": "1", "m": True}
-            bench.receive(told)
-
-    receive(1, 2, 3)
+    for number in (1, 2, 3):
+        bench.receive(trade(number))
     subscription = bench.subscriptions["BTC/USDT", TRADES]
     subscription.trades = TradeReader()
     leave_behind(bench.exchange, subscription)
-    receive(4, 5)
-    assert [event.id for event in bench.events() if not isinstance(event, Gap)] == ["1", "2", "3", "4", "5"]
+    for number in (4, 5):
+        bench.receive(trade(number))
+    assert trade_ids(bench) == ["1", "2", "3", "4", "5"]
+
+
+async def test_trades_that_a_lost_connection_still_brings_belong_to_the_gap(offline):
+    bench: OfflineExchange = offline("binanceus", "BTC/USDT")
+    lost = bench.client
+    bench.receive(trade(1))
+    bench.client.on_error(NetworkError("gone"))
+    bench.receive(trade(2))
+    bench.client = bench.exchange.client(lost.url)
+    for number in (5, 6):
+        bench.receive(trade(number))
+    assert bench.client is not lost
+    assert trade_ids(bench) == ["1", "5", "6"], "nothing says that 3 and 4 lie between 2 and 5"

@@ -121,3 +121,14 @@ def test_whatever_is_repeated_every_trade_comes_once_and_in_order(frames):
             cache.append(trade(sent[-1]))
         got += recorded(reader, cache)
     assert got == sent
+
+
+def test_what_is_older_than_the_predecessors_newest_trade_is_passed_over_at_first():
+    reader, cache = TradeReader(["7"], 1700), ArrayCache(1000)
+    for id_, ts in (("3", 1500), ("4", 1600), ("7", 1700), ("8", 1700), ("9", 1800), ("", None)):
+        cache.append({**trade(id_), "timestamp": ts})
+    new = reader.read(cache)
+    assert ids(new) == ["8", "9", ""]
+    assert (new.repeated, new.complete) == (3, True)
+    cache.append({**trade("10"), "timestamp": 1650})
+    assert ids(reader.read(cache)) == ["10"], "late, but not of the time before"

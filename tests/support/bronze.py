@@ -62,6 +62,14 @@ class BronzeBuilder:
         """As if so many events had been published and lost."""
         self.seq += count
 
+    def take_back(self, key: str) -> None:
+        """As if Redis had lost the plan of this newest segment of its table before it was stored."""
+        self.store.delete(key)
+        table = key.split("/")[2]
+        [field] = [name for name in self._counters if table in name]
+        stamp, counter = self._counters[field].split()
+        self._counters[field] = f"{stamp} {int(counter) - 1}"
+
     def _entry(self, capture_ts: int, payload: bytes) -> RawEntry:
         self.seq += 1
         self.ts = max(self.ts, capture_ts)

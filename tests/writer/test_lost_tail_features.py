@@ -140,6 +140,7 @@ async def test_after_a_lost_tail_features_begin_anew_and_no_row_is_double(alive:
             await scene.cut_back(length)
             await scene.publish(1200, 1300)
             await scene.raised(writer)
+            await scene.featurized(featurizer)
             for start in range(1300, 3000, 100):
                 await scene.publish(start, start + 100)
                 await asyncio.sleep(0.05)

@@ -17,6 +17,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from daedalus_common import metrics
+from daedalus_common.broker.errors import described
 from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.markets import Market
 from daedalus_common.service import pause
@@ -84,7 +85,7 @@ class Tenure:
         try:
             await self._keeper.leave()
         except _AWAY as away:
-            log.warning("leases not given back; they run out by themselves", error=repr(away))
+            log.warning("leases not given back; they run out by themselves", error=described(away))
         self._tell()
         if error is None:
             self.check()
@@ -111,7 +112,7 @@ class Tenure:
         try:
             await self._keeper.retire()
         except _AWAY as away:
-            log.warning("cannot tell the others of the stop", error=repr(away))
+            log.warning("cannot tell the others of the stop", error=described(away))
 
     def release(self, market: Market) -> None:
         """Parts with one market, in the background: renewals go on meanwhile."""
@@ -129,7 +130,7 @@ class Tenure:
             else:
                 self._keeper.keep(lease)
         except _AWAY as away:
-            log.warning("lease not given back; it runs out by itself", market=market.name, error=repr(away))
+            log.warning("lease not given back; it runs out by itself", market=market.name, error=described(away))
         except Exception as error:
             self._failed = error
 
@@ -143,7 +144,7 @@ class Tenure:
                     self.release(market)
             except _AWAY as away:
                 self._failures.inc()
-                log.warning("cannot renew leases", error=repr(away))
+                log.warning("cannot renew leases", error=described(away))
                 wait = min(RETRY, self._renew)
             self._tell()
             await self._wait(wait, seen)

@@ -13,7 +13,7 @@ import structlog
 from daedalus_common.broker import keys
 from daedalus_common.broker.errors import Conflict, Fenced
 from daedalus_common.broker.lease_keeper import LeaseKeeper
-from daedalus_common.broker.market_log import MarketLog, Place
+from daedalus_common.broker.market_log import BEGINNING, MarketLog, Place
 from daedalus_common.entries import encode
 from daedalus_common.events import Genesis
 from daedalus_common.leases import Lease
@@ -166,17 +166,23 @@ class Featurizer:
             state = restore(stored)
             schemas = row_schemas(params)
             genesis = stored.genesis or ""
-            known = genesis.startswith(params.hash)
+            cursor = await self._log.cursor(market, keys.RAW, GROUP)
+            # A state without a cursor: the group was removed meanwhile, and what it missed may be gone.
+            is_stranded = state is not None and cursor.id == BEGINNING
+            known = genesis.startswith(params.hash) and not is_stranded
             # An extension may have brought columns: nobody could read rows whose schema is not declared.
             if not known or not {schema.id for schema in schemas} <= (await self._log.schemas(market)).keys():
                 genesis = await self._begin_anew(lease, schemas)
-            cursor = await self._log.cursor(market, keys.RAW, GROUP)
+            if is_stranded:
+                state, cursor = None, await self._log.cursor(market, keys.RAW, GROUP)
             self._works[market] = MarketWork(lease, params, cursor.id, state, server, genesis)
             self._health.mark_ready(f"state of {market.name}")
         except SchemaError as error:
             self._refuse(lease, error)
         except Fenced:
             self._forget(lease)
+        except Conflict as conflict:
+            log.warning("opening the market again", market=market.name, reason=str(conflict))
 
     async def _begin_anew(self, lease: Lease, schemas: tuple[RowSchema, ...]) -> str:
         params = self._settings.params[lease.market]

@@ -130,8 +130,11 @@ class Connection:
 
     def _on_resolve(self, result: Any, message_hash: str) -> Any:
         take = self._takers.get(type(result))
-        if take is not None and not self.lost:
-            take(result, message_hash)
+        if take is not None:
+            if self.lost:
+                self.recorder.pass_over(result, message_hash)
+            else:
+                take(result, message_hash)
         return self._resolve(result, message_hash)
 
     def _on_reject(self, error: BaseException, message_hash: str | None = None) -> Any:

@@ -11,6 +11,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from daedalus_common.broker.client import Client
+from daedalus_common.broker.errors import described
 from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.broker.market_log import MarketLog
 from daedalus_common.leases import Lease
@@ -28,7 +29,7 @@ from daedalus_ingestor.queue import EventQueue
 from daedalus_ingestor.recollection import recall
 from daedalus_ingestor.settings import DRAIN, GIVE, Settings
 from daedalus_ingestor.spool import Spool
-from daedalus_ingestor.spool_opening import open_spool
+from daedalus_ingestor.spool_opening import open_spool, open_spool_afterwards
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +65,8 @@ class Ingestor:
         self._published: dict[Market, int] = {}
         """Each outbox's first unpublished number when the load was last measured."""
         self._retry_at = 0.0
+        self._opening: Market | None = None
+        self._spool_retry_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then everything captured is published and the leases are given back."""
@@ -75,7 +78,7 @@ class Ingestor:
                     for feed in self._feeds.values():
                         group.create_task(feed.run(stop))
                     group.create_task(self._publisher.run(stop))
-                    group.create_task(self._follow_leases(stop, tenure))
+                    group.create_task(self._follow_leases(stop, tenure, spooling))
             finally:
                 await self._finish(tenure)
                 left.set()
@@ -86,15 +89,19 @@ class Ingestor:
         calm, markets = (lambda: self._queue.is_calm), self._settings.markets
         await keep_spool(spool, LateEvents(spool, self._client, self._log, markets, calm), stop)
 
-    async def _follow_leases(self, stop: asyncio.Event, tenure: Tenure) -> None:
+    async def _follow_leases(self, stop: asyncio.Event, tenure: Tenure, spooling: asyncio.Task[None] | None) -> None:
         while not await pause(stop, _TURN_SECONDS):
             self._health.beat()
             tenure.check()
+            if spooling is not None and spooling.done():
+                spooling.result()  # raises what ended it: nothing would be written to the disk any more, unnoticed
             for market, outbox in tuple(self._outboxes.items()):
                 if self._keeper.held.get(market) != outbox.lease:
                     await self._drop(market)
             if time.monotonic() >= self._retry_at:
                 await self._take_new()
+            if time.monotonic() >= self._spool_retry_at:
+                await self._take_spools()
             self._measure_load()
             metrics.MARKETS.set(len(self._outboxes))
 
@@ -106,18 +113,26 @@ class Ingestor:
     async def _take_new(self) -> None:
         for market, lease in tuple(self._keeper.held.items()):
             if market not in self._outboxes and self._feeds[market.exchange].can_feed(market):
+                self._opening = market
                 try:
                     await self._take(lease)
                 except (RedisError, OSError) as error:
-                    log.warning("market not opened, trying again", market=market.name, error=repr(error))
+                    log.warning("market not opened, trying again", market=market.name, error=described(error))
                     self._retry_at = time.monotonic() + _RETRY_SECONDS
                     return
+                finally:
+                    self._opening = None
 
     async def _take(self, lease: Lease) -> None:
         market = lease.market
         await self._log.open_market(market)
         opened = await open_spool(self._spool, self._client, lease)
         recollection = await recall(self._client, market, opened.newest)
+        if self._keeper.held.get(market) != lease:
+            if self._spool is not None:
+                await self._spool.close(market)
+            log.info("lease gone before the market was fed", market=market.name, epoch=lease.epoch)
+            return
         outbox = self._queue.open(lease, opened.spool)
         self._outboxes[market] = outbox
         self._published[market] = outbox.first
@@ -125,6 +140,28 @@ class Ingestor:
         reason = Reason.START if lease.epoch == 1 else Reason.TAKEOVER
         self._feeds[market.exchange].add(market, outbox, recollection, reason)
         log.info("feeding market", market=market.name, epoch=lease.epoch)
+
+    async def _take_spools(self) -> None:
+        """For the markets that got none when they were taken: a second without Redis would cost events."""
+        self._spool_retry_at = time.monotonic() + _RETRY_SECONDS
+        if self._spool is None:
+            return
+        for outbox in tuple(self._outboxes.values()):
+            if outbox.spool is None:
+                try:
+                    await self._take_spool(self._spool, outbox)
+                except (RedisError, OSError):
+                    return  # whoever publishes tells of it
+
+    async def _take_spool(self, spool: Spool, outbox: Outbox) -> None:
+        market = outbox.lease.market
+        opened = await open_spool_afterwards(spool, self._client, outbox.lease)
+        if opened is None:
+            return
+        if self._outboxes.get(market) is outbox and outbox in self._queue.outboxes:
+            outbox.attach(opened)
+        else:
+            await spool.close(market)  # given or lost meanwhile
 
     async def _drop(self, market: Market) -> None:
         """The lease is another's: whatever is queued would be refused."""
@@ -136,6 +173,8 @@ class Ingestor:
 
     async def release(self, market: Market) -> bool:
         """Another replica shall have the market: what was captured goes out first."""
+        if market == self._opening:
+            return False
         outbox = self._outboxes.get(market)
         if outbox is None:
             return True

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from daedalus_common.broker import keys
 from daedalus_common.broker.client import Client
+from daedalus_common.broker.errors import described
 from daedalus_common.broker.market_log import LateEvent, MarketLog
 from daedalus_common.markets import Market
 from daedalus_common.service import pause
@@ -77,7 +78,11 @@ class LateEvents:
             try:
                 await self.look(stop)
             except (RedisError, OSError) as error:
-                log.warning("late events are not sent, trying again", error=repr(error), retry_in=self._look_seconds)
+                problem = described(error)
+                log.warning("late events are not sent, trying again", error=problem, retry_in=self._look_seconds)
+            except Exception:
+                # They are on disk and can wait for a better program; what is captured now cannot.
+                log.exception("late events are not sent, trying again", retry_in=self._look_seconds)
 
     async def look(self, stop: asyncio.Event) -> None:
         """Sends what can be sent now. Raises redis errors or OSError."""

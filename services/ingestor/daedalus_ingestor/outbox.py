@@ -17,7 +17,7 @@ class Outbox:
     Those in memory are older than those in the spool; while there are any in the spool, what is new goes there.
     """
 
-    __slots__ = ("events", "first", "last_ts", "lease", "spool")
+    __slots__ = ("events", "failures", "first", "last_ts", "lease", "retry_at", "spool")
 
     def __init__(self, lease: Lease, now_ns: int, spool: MarketSpool | None = None) -> None:
         self.lease = lease
@@ -25,9 +25,18 @@ class Outbox:
         self.first = 1
         self.last_ts = now_ns
         """capture_ts of the newest event, of ours or of the exchange."""
-        self.spool = spool
+        self.failures = 0
+        """Attempts to publish in a row that Redis did not confirm."""
+        self.retry_at = 0.0
+        """When to try again, by the publisher's clock."""
+        self.spool: MarketSpool | None = None
         if spool is not None:
-            spool.head = self._following
+            self.attach(spool)
+
+    def attach(self, spool: MarketSpool) -> None:
+        """From now on what does not fit the queue goes there; unless the outbox is new, the spool must be empty."""
+        self.spool = spool
+        spool.head = self._following
 
     @property
     def unread(self) -> int:

@@ -6,7 +6,8 @@ A market that lags behind by several batches sends larger ones: in a burst the e
 frames, and a round trip takes two turns, so batches of 100 would end at 800 events/s, where 20,000/s come in.
 
 A failed batch stays where it is and is sent again: the events of a market are numbered within its lease's epoch, and
-the server skips the numbers that it has applied. So order is kept, and a lost reply doubles nothing.
+the server skips the numbers that it has applied. So order is kept, and a lost reply doubles nothing. Each market pauses
+for itself between its attempts, for in a cluster the others' server may be well.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from typing import Final
 import structlog
 from redis.exceptions import RedisError
 
-from daedalus_common.broker.errors import Fenced
+from daedalus_common.broker.errors import Fenced, described
 from daedalus_common.broker.market_log import MarketLog, Published
 from daedalus_common.leases import Lease
 from daedalus_common.markets import Market
@@ -55,6 +56,7 @@ class Publisher:
         *,
         now_ns: Callable[[], int] = time.time_ns,
         chance: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = market_log
         self._queue = queue
@@ -64,8 +66,10 @@ class Publisher:
         self._fenced = fenced
         self._now_ns = now_ns
         self._chance = chance
+        self._clock = clock
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._failures = 0
+        """Of all markets, since every one of them could be published."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; what is queued then is left to `drain`."""
@@ -75,14 +79,13 @@ class Publisher:
             while not stop.is_set():
                 self._queue.filled.clear()
                 more = await self.publish_round()
-                if self._failures:
-                    await asyncio.sleep(RETRY.delay(self._failures, self._chance()) or 0.0)
-                elif more:
+                if more:
                     await asyncio.sleep(0.0)
                 else:
                     if not self._queue.waiting and not stop.is_set():
                         await self._queue.filled.wait()
-                    await asyncio.sleep(self._linger_seconds)
+                    pause = max(self._linger_seconds, _PAUSE_SECONDS) if self._failures else self._linger_seconds
+                    await asyncio.sleep(pause)
         finally:
             stopping.cancel()
 
@@ -98,21 +101,22 @@ class Publisher:
         return self._queue.waiting
 
     async def publish_round(self) -> bool:
-        """One batch of every market that has one; True: a market has a full batch more."""
+        """One batch of every market that has one and does not pause; True: a market has a full batch more."""
         loaded = await self._load()
-        outboxes = [outbox for outbox in self._queue.outboxes if outbox.events]
+        now = self._clock()
+        outboxes = [outbox for outbox in self._queue.outboxes if outbox.events and outbox.retry_at <= now]
         metrics.QUEUED.set(self._queue.size)
         if len(outboxes) == 1:
-            confirmed = await self._publish(outboxes[0])
+            await self._publish(outboxes[0])
         elif outboxes:
-            confirmed = all(await asyncio.gather(*(self._publish(outbox) for outbox in outboxes)))
-        else:
-            return False
-        if confirmed and self._failures:
+            await asyncio.gather(*(self._publish(outbox) for outbox in outboxes))
+        metrics.QUEUED.set(self._queue.size)  # once more: the next round may be long in coming
+        if self._failures and not any(outbox.failures for outbox in self._queue.outboxes):
             log.info("publishing again", after_failures=self._failures)
             self._failures = 0
             self._health.mark_ready("redis")
-        return confirmed and (loaded or any(len(outbox.events) >= self._batch_size for outbox in outboxes))
+        well = [outbox for outbox in outboxes if not outbox.failures]
+        return bool(well) and (loaded or any(len(outbox.events) >= self._batch_size for outbox in well))
 
     async def _load(self) -> bool:
         """Brings back what markets have in their spools, where they have next to nothing in memory."""
@@ -121,8 +125,7 @@ class Publisher:
             return False
         return any(await asyncio.gather(*(self._queue.load(outbox, _CATCH_UP_EVENTS) for outbox in behind)))
 
-    async def _publish(self, outbox: Outbox) -> bool:
-        """False: Redis did not confirm the batch."""
+    async def _publish(self, outbox: Outbox) -> None:
         lags = len(outbox.events) > _LAG_BATCHES * self._batch_size
         count = max(self._batch_size, _CATCH_UP_EVENTS) if lags else self._batch_size
         batch = outbox.batch(count, _BATCH_BYTES)
@@ -132,15 +135,15 @@ class Publisher:
                 published = await self._log.publish(outbox.lease, outbox.first, batch)
         except Fenced as error:
             self._give_up(outbox, error)
-            return True
+            return
         except (RedisError, OSError) as error:
-            self._failed(error)
-            return False
+            self._failed(outbox, error)
+            return
+        outbox.failures, outbox.retry_at = 0, 0.0
         metrics.PUBLISH_SECONDS.observe(time.perf_counter() - began)
         metrics.DELAY_SECONDS.observe(max(0.0, (self._now_ns() - batch[0][0]) / 1e9))
         self._queue.confirm(outbox, len(batch))
         self._count(outbox.lease.market, published)
-        return True
 
     def _count(self, market: Market, published: Published) -> None:
         metrics.PUBLISHED.labels(exchange=market.exchange, symbol=market.symbol).inc(published.added)
@@ -160,8 +163,10 @@ class Publisher:
         log.warning("market has another owner", market=market.name, abandoned=abandoned, reason=str(error))
         self._fenced(outbox.lease)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, outbox: Outbox, error: Exception) -> None:
         self._failures += 1
+        outbox.failures += 1
+        outbox.retry_at = self._clock() + (RETRY.delay(outbox.failures, self._chance()) or 0.0)
         metrics.PUBLISH_FAILURES.inc()
         self._health.mark_unready("redis", f"publishing fails: {error or type(error).__name__}")
         if self._failures & (self._failures - 1) == 0:  # the 1st, 2nd, 4th, 8th ... in a row
@@ -169,5 +174,5 @@ class Publisher:
                 "Redis did not take a batch, trying again",
                 failures=self._failures,
                 queued=self._queue.size,
-                error=repr(error),
+                error=described(error),
             )

@@ -25,6 +25,8 @@ class Recollection(msgspec.Struct, frozen=True):
     last_nonce: int | None = None
     trade_ids: tuple[str, ...] = ()
     """Oldest first; without the trades that had no id."""
+    trade_ts: int | None = None
+    """The exchange's time of the newest trade, in ms."""
 
     def place(self, channel: Channel) -> Place:
         if channel is Channel.ORDERBOOK:
@@ -34,7 +36,7 @@ class Recollection(msgspec.Struct, frozen=True):
         return Place(channel)
 
     def trades(self) -> TradeReader:
-        return TradeReader(self.trade_ids)
+        return TradeReader(self.trade_ids, self.trade_ts)
 
 
 async def recall(client: Client, market: Market, spooled: Sequence[bytes] = ()) -> Recollection:
@@ -50,15 +52,18 @@ def recollect(payloads: list[bytes]) -> Recollection:
     """From payloads, newest first; what is no event of ours is passed over."""
     nonce: int | None = None
     ids: list[str] = []
+    trade_ts: int | None = None
     for payload in payloads:
         try:
             kind = kind_of(payload)
             if kind is Kind.TRADE or (kind is Kind.BOOK and nonce is None):
                 event = decode(payload)
-                if isinstance(event, Trade) and event.id:
-                    ids.append(event.id)
+                if isinstance(event, Trade):
+                    if event.id:
+                        ids.append(event.id)
+                    trade_ts = event.exchange_ts if trade_ts is None else max(trade_ts, event.exchange_ts or trade_ts)
                 elif isinstance(event, Book):
                     nonce = event.nonce
         except ForeignEntry:
             continue
-    return Recollection(nonce, tuple(reversed(ids)))
+    return Recollection(nonce, tuple(reversed(ids)), trade_ts)

@@ -72,6 +72,18 @@ class Recorder:
             del by_hash[message_hash]
         return frozenset(h for hashes in self._by_hash.values() for h, s in hashes.items() if s is not None)
 
+    def pass_over(self, result: Any, message_hash: str) -> None:
+        """The connection is lost, and what its socket still held comes to ccxt: it belongs to the gap.
+
+        Books begin anew with a snapshot; the cache of trades goes on, and the next connection's trades follow these.
+        """
+        if isinstance(result, ArrayCache) and len(result):
+            candidates = self._subscriptions[Channel.TRADES]
+            named = next((s for s in candidates.values() if s.is_named_in(message_hash)), None)
+            subscription = named or candidates.get(result[-1].get("symbol", ""))
+            if subscription is not None:
+                subscription.trades.begin_after((result,))
+
     def _take_book(self, book: Any, message_hash: str) -> None:
         subscription = self._by_hash[Channel.ORDERBOOK].get(message_hash)
         if subscription is None:

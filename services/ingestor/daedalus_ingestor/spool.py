@@ -29,7 +29,7 @@ from daedalus_common.telemetry import Health
 from daedalus_ingestor import metrics
 from daedalus_ingestor.market_spool import MarketSpool, SpoolError
 from daedalus_ingestor.spool_files import MarketFiles
-from daedalus_ingestor.spool_folders import in_time_name, lock_patiently, new_late_name, remove_empty, size_of
+from daedalus_ingestor.spool_folders import in_time_name, lock, lock_patiently, new_late_name, remove_empty, size_of
 from daedalus_ingestor.spool_io import probe
 from daedalus_ingestor.spool_records import Record, record_bytes
 
@@ -106,15 +106,15 @@ class Spool:
         self._limit = self.max_bytes - self.max_bytes // 4
         return False
 
-    async def open(self, market: Market, log_id: str) -> MarketSpool:
+    async def open(self, market: Market, log_id: str, *, patiently: bool = True) -> MarketSpool:
         """What an earlier process left of the market, if anything, is in it. Raises SpoolError.
 
-        `log_id` names the stream: events of another Redis, or of one whose data are gone, are not for this one.
+        `patiently`: waits a moment for another process that has the folder. `log_id` names the stream: events of another Redis, or of one whose data are gone, are not for this one.
         """
         folder = self._folder_of(market, log_id)
         try:
             if market not in self._locks:
-                self._locks[market] = await lock_patiently(folder)
+                self._locks[market] = await lock_patiently(folder) if patiently else lock(folder)
             files = await asyncio.to_thread(MarketFiles, folder, market.name, self.segment_bytes, fsync=self.fsync)
         except BlockingIOError:
             raise SpoolError(f"the spool {folder} is in use by another ingestor") from None
@@ -168,11 +168,11 @@ class Spool:
     async def _keep_late(self, closing: MarketSpool, left: list[Record]) -> None:
         folder = self.folder / new_late_name(closing.market.name, closing.log_id, closing.epoch)
         try:
-            lock = await lock_patiently(folder)
+            held = await lock_patiently(folder)
             try:
                 await asyncio.to_thread(self._write_late, folder, closing.market, left)
             finally:
-                os.close(lock)
+                os.close(held)
         except OSError as error:
             self.failed(closing.market, error)
             metrics.ABANDONED.labels(reason="disk").inc(len(left))
@@ -240,9 +240,9 @@ class Spool:
             log.info("the spool can be written again", folder=str(self.folder))
 
     def _give_lock(self, market: Market) -> None:
-        lock = self._locks.pop(market, None)
-        if lock is not None:
-            os.close(lock)
+        held = self._locks.pop(market, None)
+        if held is not None:
+            os.close(held)
 
     def _folder_of(self, market: Market, log_id: str) -> Path:
         return self.folder / in_time_name(market.name, log_id)

@@ -46,6 +46,25 @@ async def open_spool(spool: Spool | None, client: Client, lease: Lease) -> Opene
             log.info("spooled events found, they are published first", market=market.name, events=opened.unread)
         return Opened(opened, await opened.tail(ENTRIES))
     except (SpoolError, OSError) as error:
-        log.error("market has no spool", market=market.name, error=str(error))
+        log.warning("market has no spool for now", market=market.name, error=str(error))
         await spool.close(market)
         return _NONE
+
+
+async def open_spool_afterwards(spool: Spool, client: Client, lease: Lease) -> MarketSpool | None:
+    """An empty spool for a market that is fed without one, as a former owner that is frozen or cut off still had its
+    folder, or the disk failed; what is in the folder is late by now. None: not yet. Raises redis errors."""
+    market = lease.market
+    log_id = await client.hget(keys.sequence(market), _LOG_ID)
+    if log_id is None or spool.is_waiting():
+        return None
+    try:
+        opened = await spool.open(market, log_id.decode(), patiently=False)
+        if opened.unread:
+            opened = await spool.put_away(opened)
+        await opened.resume(0, 0, lease.epoch)
+    except (SpoolError, OSError):
+        await spool.close(market)
+        return None
+    log.info("market has a spool now", market=market.name)
+    return opened

@@ -71,8 +71,8 @@ class Subscriber:
                 # Books begin with a snapshot, so one is due at once; trades of a quiet market may take hours.
                 self.lose(subscription, Reason.STALE, TimeoutError(f"no book within {patience:g} s"))
 
-        for subscription in self._tap.all():
-            if subscription.old_book is not None and subscription.state is State.LIVE and now - subscription.since > patience:
+        for subscription in [s for s in self._tap.all() if s.state is State.LIVE and s.old_book is not None]:
+            if now - subscription.since > patience:
                 subscription.old_book = None  # no new snapshot: the exchange went on where it was, without a break
 
     def start_due(self, now: float) -> None:

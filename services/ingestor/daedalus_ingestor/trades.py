@@ -26,19 +26,23 @@ class NewTrades(NamedTuple):
 class TradeReader:
     """Reads one market's cache, each trade once."""
 
-    def __init__(self, recorded: Iterable[str] = (), memory: int = MEMORY) -> None:
-        self._last: RawTrade | None = None
+    def __init__(self, recorded: Iterable[str] = (), newest_ts: int | None = None, memory: int = MEMORY) -> None:
+        """`recorded` are the ids of a predecessor's trades, `newest_ts` the exchange's time of the newest, in ms."""
+        self._newest_ts = newest_ts
         self._ends: tuple[tuple[Any, RawTrade], ...] = ()
+        """Of each cache that is known, the last trade that is behind us."""
         self._order: deque[str] = deque(recorded, memory)
         self._recorded = set(self._order)
 
     def begin_after(self, caches: Iterable[Any]) -> None:
-        """What these caches hold already is none of ours: it came before we began."""
-        self._ends = tuple((cache, cache[-1]) for cache in caches if len(cache))
+        """What these caches hold already is none of ours: a gap covers it."""
+        ends = {id(cache): (cache, last) for cache, last in self._ends}
+        ends.update((id(cache), (cache, cache[-1])) for cache in caches if len(cache))
+        self._ends = tuple(ends.values())
 
     def read(self, cache: Any) -> NewTrades:
         """The trades appended since the last call, oldest first, without those that are recorded."""
-        last, new = self._last or next((end for known, end in self._ends if known is cache), None), []
+        last, new = next((last for known, last in self._ends if known is cache), None), []
         found = last is None
         for trade in reversed(cache):
             if trade is last:
@@ -47,10 +51,15 @@ class TradeReader:
             new.append(trade)
         if not new:
             return NewTrades([], 0, True)
-        self._last, self._ends = new[0], ()
+        self._ends = ((cache, new[0]),)
         new.reverse()
         recorded = self._recorded
         trades = [trade for trade in new if trade["id"] not in recorded]
+        if self._newest_ts is not None:
+            # What an exchange sends to every new subscriber reaches back further than the ids that are known: an hour
+            # in a quiet market. Whatever is older than the newest is recorded already, or in a gap.
+            newest_ts, self._newest_ts = self._newest_ts, None
+            trades = [trade for trade in trades if (trade.get("timestamp") or newest_ts) >= newest_ts]
         return NewTrades(trades, len(new) - len(trades), found or len(new) < (cache.max_size or len(new) + 1))
 
     def remember(self, id_: str) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 
 from daedalus_common.broker.keys import GOLD, RAW, SILVER
-from daedalus_common.broker.market_log import MarketLog, Settlement
+from daedalus_common.broker.market_log import BEGINNING, MarketLog, Settlement
 from daedalus_common.leases import Lease
 from daedalus_common.markets import Market
 from daedalus_writer import metrics
@@ -40,26 +40,33 @@ class Opening:
         return Known(server, Durable.decode(durable).ends if durable else {}, muted)
 
     async def settle(self, lease: Lease, stream: str, server: str) -> Known:
-        """Once for each server process; call it when no plan is pending. "" = the server does not tell which it is."""
+        """Once for each server process, and wherever the group stands at the beginning: it may have been removed.
+
+        Call it when no plan is pending. "" = the server does not tell which it is.
+        """
         market = lease.market
         durable, muted = await self._patience.redis(lambda: self._log.durable(market, stream))
         before = Durable.decode(durable) if durable else Durable("", {})
-        if stream not in _CHECKED or server in ("", before.server):
+        cursor = await self._patience.redis(lambda: self._log.cursor(market, stream, GROUP))
+        is_settled = server == before.server and cursor.id != BEGINNING
+        if stream not in _CHECKED or not server or is_settled:
             return Known(server, before.ends, muted)
         newest = await self._newest(market, stream)
         after = Durable(server, joined(before.ends, newest.ends))
-        cursor = await self._patience.redis(lambda: self._log.cursor(market, stream, GROUP))
         beyond = unexplained(newest.ends, cursor.id, before.ends)
         if beyond is None:
             settlement = Settlement(stream, server, after.encode())
-        elif await self._patience.redis(partial(self._log.has_entry, market, stream, beyond.id, beyond.seq)):
-            log.warning("the server has lost what was written", market=market.name, stream=stream, to=beyond.id)
+        elif server == before.server or await self._has(market, stream, beyond):
+            log.warning("the server no longer knew what was written", market=market.name, stream=stream, to=beyond.id)
             settlement = Settlement(stream, server, after.encode(), newest.counters)
         else:
             settlement = await self._lost(market, stream, after, newest)
         if await self._patience.redis(lambda: self._log.settle(lease, settlement)):
             metrics.LOST_TAILS.labels(**metrics.market_labels(market)).inc()
         return await self.known(market, stream, server)
+
+    async def _has(self, market: Market, stream: str, end: End) -> bool:
+        return await self._patience.redis(lambda: self._log.has_entry(market, stream, end.id, end.seq))
 
     async def _lost(self, market: Market, stream: str, after: Durable, newest: Newest) -> Settlement:
         """What all three streams must get beyond: they are of one slot, so that all have lost their ends together."""

@@ -20,7 +20,6 @@ from daedalus_common.broker.market_log import MarketLog, Place
 from daedalus_common.leases import Lease
 from daedalus_common.markets import Market
 from daedalus_common.owner import Owner
-from daedalus_common.service import pause
 from daedalus_common.telemetry import Health
 from daedalus_writer import metrics
 from daedalus_writer.budget import Pool, budgets, pool_of
@@ -85,16 +84,17 @@ class Writer:
         self._works: dict[Market, MarketWork] = {}
         self._groups = GroupWatch(market_log, clock, wall_clock)
         self._is_stopping = False
+        self._telling: asyncio.Task[None] | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then what the streams still hold is written, and the leases are given back."""
-        finished = asyncio.Event()
-        lag = asyncio.create_task(self._tell_lag(finished))
+        self._telling = asyncio.create_task(self._tell_lag())
         try:
             await Owner(self._keeper, self, self._health, self._pace.lease_renew, self._pace.poll).run(stop)
         finally:
-            finished.set()
-            await lag
+            self._telling.cancel()  # with a server that hangs each of its looks takes the timeout
+            await asyncio.gather(self._telling, return_exceptions=True)  # what ended it before, a turn has raised
+            self._groups.forget()
             for market in list(self._works):
                 await self._drop(market)
             metrics.HELD_BYTES.set(0)
@@ -231,6 +231,8 @@ class Writer:
 
     def _collect(self) -> None:
         """Takes note of finished tasks; raises what a task did not expect."""
+        if self._telling is not None and self._telling.done():
+            self._telling.result()
         for work in self._works.values():
             for stream, task in list(work.tasks.items()):
                 if task.done():
@@ -251,18 +253,18 @@ class Writer:
                 held[pool_of(stream)] += run.memory_bytes
         return held
 
-    async def _tell_lag(self, finished: asyncio.Event) -> None:
-        while not await pause(finished, LAG_EVERY_SECONDS):
+    async def _tell_lag(self) -> None:
+        while True:
+            await asyncio.sleep(LAG_EVERY_SECONDS)
             for work, intake in list(self._intakes()):
                 await self._tell_lag_of(work, intake)
             await self._groups.look(list(self._works))
-        self._groups.forget()
 
     async def _tell_lag_of(self, work: MarketWork, intake: Intake) -> None:
         market, stream, before = work.lease.market, intake.stream, intake.cursor
         try:
             cursor = await self._log.cursor(market, stream, GROUP)
-        except (RedisError, LookupError):
+        except (RedisError, Conflict):
             return  # the loop itself tells of these
         if cursor.id != before == intake.cursor and stream not in work.tasks and work.intakes.get(stream) is intake:
             log.warning("the server is back at an earlier cursor", market=market.name, stream=stream, cursor=cursor.id)

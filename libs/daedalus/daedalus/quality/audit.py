@@ -4,7 +4,7 @@ Redis first, then the listings (see `waiting.py`). Which objects count is the ca
 every segment it lists.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,11 +20,12 @@ from daedalus.quality.coverage import Coverage
 from daedalus.quality.feature_parts import check_parts
 from daedalus.quality.hours import HourRows, read_hour
 from daedalus.quality.ledger import Counts, Ledger, Waiting
+from daedalus.quality.names import missing_names
 from daedalus.quality.quality_tables import has_table, read_table
 from daedalus.quality.report import ChannelCoverage, DayAudit, MarketAudit
 from daedalus_common.markets import Market
 from daedalus_common.parquet.arrays import one_array
-from daedalus_common.stores import ObjectStore
+from daedalus_common.stores import ObjectMissing, ObjectStore
 from daedalus_features.arrays import IntArray
 
 _DAY = timedelta(days=1)
@@ -84,6 +85,7 @@ def audit_market(
     found = MarketAudit(market, redis_asked=waiting is not None)
     rejected = _rejected(stores.bronze, market, filters)
     ledger, coverage = Ledger(market.name, rejected.numbers), Coverage()
+    unnamed: list[str] = []
     gaps, young = 0, _Young(int((now - SETTLED_AFTER).timestamp()) * 1_000_000_000)
     for partition in BronzeCatalog(stores.bronze).hours(market, filters):
         tick(f"{market.name} {partition.start:%Y-%m-%dT%H}")
@@ -92,12 +94,14 @@ def audit_market(
         found.problems += rows.problems
         ledger.add(partition.hour, rows)
         coverage.add(partition.hour, rows)
+        unnamed += missing_names(partition.sizes())
         gaps += len(rows.gaps)
         young.add(rows)
     undecided = young.waiting(ledger) if waiting is None else None
     ledger.close(waiting or undecided)
     coverage.close()
     found.problems += [*ledger.problems, *rejected.problems]
+    _miss_names(stores.bronze, unnamed, found)
     found.published, found.strangers = ledger.published, rejected.strangers
     found.days = list(_days(ledger, coverage))
     _check_sum(found)
@@ -121,6 +125,22 @@ def _days(ledger: Ledger, coverage: Coverage) -> Iterator[DayAudit]:
             for channel in coverage.channels()
         ]
         yield DayAudit(day, first, last, ledger.days.get(day, Counts()), coverage.gap_counts[day], channels)
+
+
+def _miss_names(store: ObjectStore, names: Sequence[str], found: MarketAudit) -> None:
+    """Where a recording or a generation begins, its first numbers are unknown: only the names tell what was before."""
+    for name in names:
+        if not any(name in problem for problem in found.problems) and not _is_there(store, name):
+            found.problems.append(f"{name} is missing: those before and behind it are numbered as if it had been there")
+
+
+def _is_there(store: ObjectStore, key: str) -> bool:
+    """Since it was listed."""
+    try:
+        with store.open_input(key):
+            return True
+    except ObjectMissing:
+        return False
 
 
 def _check_sum(found: MarketAudit) -> None:

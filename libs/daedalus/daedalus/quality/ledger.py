@@ -4,7 +4,7 @@ hours, in their order -> add() -> close() -> days and problems; pure, and small 
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -12,13 +12,13 @@ import numpy as np
 
 from daedalus.quality.hours import HourRows
 from daedalus.quality.names import missing_names
-from daedalus.quality.numbers import NOTHING, Spans, holes, once, spans
+from daedalus.quality.numbers import Spans, holes, once, spans
 from daedalus_common.gap_tracking import GapEvent
 from daedalus_common.plans import hour_at
 from daedalus_features.arrays import IntArray
 
-LOSSES = frozenset({"server_lost", "spool_lost"})
-"""Reasons of gaps whose `lost` events had numbers in the sequence."""
+LOSS = "server_lost"
+"""The reason of gaps whose `lost` events had numbers in the sequence: those right before the gap event's own."""
 
 _SHOWN = 5
 _BEYOND = 2**62
@@ -75,7 +75,18 @@ class _Generation:
     first: int
     last: int
     last_key: str
+    last_begins: int
+    """The first number in the object that holds the last one."""
     gone: list[_Missing] = field(default_factory=list)
+
+    def unfinished(self) -> int:
+        """From which number on a run may be stored in part: all before the newest run was durable when that began."""
+        begin = self.last_begins
+        for missing in reversed(self.gone):
+            for first, last in reversed(missing.open.pairs()):
+                if last == begin - 1:
+                    begin = first
+        return begin
 
 
 class Ledger:
@@ -104,7 +115,7 @@ class Ledger:
         for generation in np.unique(rows.generation).tolist():
             self._add(hour, day, generation, rows, rows.of_generation(generation))
         for gap in rows.gaps:
-            if gap.reason in LOSSES and gap.lost:
+            if gap.reason == LOSS:
                 self._explain_loss(day, gap)
 
     def close(self, waiting: Waiting | None) -> None:
@@ -135,7 +146,7 @@ class Ledger:
         counts.stored += len(numbers)
         if not len(numbers):
             return
-        account = account or self._begun(generation, int(numbers[0]))
+        account = account or self._begun(generation, int(numbers[0]), day)
         first = account.last + 1
         gone = holes(numbers, first)
         if len(gone):
@@ -145,18 +156,38 @@ class Ledger:
             self._reject(day, missing)
             account.gone.append(missing)
         account.last = int(numbers[-1])
-        account.last_key = rows.keys[objects[int(np.flatnonzero(seq == numbers[-1])[0])]]
+        holder = objects[int(np.flatnonzero(seq == numbers[-1])[0])]
+        account.last_key, account.last_begins = rows.keys[holder], int(seq[objects == holder].min())
 
-    def _begun(self, generation: int, number: int) -> _Generation:
+    def _begun(self, generation: int, number: int, day: date) -> _Generation:
         """A generation goes on with the numbers of those before it, or again with some that Redis has lost."""
-        earlier = [each for name, each in self._generations.items() if name < generation]
-        newest = max(earlier, key=lambda each: each.last, default=None)
+        newest = max(self._before(generation), key=lambda each: each.last, default=None)
         if newest is None or number <= newest.last:
-            found = _Generation(number, number - 1, "the beginning")
+            found = _Generation(number, number - 1, "the beginning", number)
+            self._forgive_all(day, generation, number)
         else:
-            found = _Generation(newest.last + 1, newest.last, newest.last_key)
+            found = _Generation(newest.last + 1, newest.last, newest.last_key, newest.last_begins)
         self._generations[generation] = found
         return found
+
+    def _before(self, generation: int) -> list[_Generation]:
+        return [each for name, each in self._generations.items() if name < generation]
+
+    def _forgive_all(self, day: date, generation: int, number: int) -> None:
+        for account in self._before(generation):
+            if account.last >= number:
+                self._forgive(day, account, number)
+
+    def _forgive(self, day: date, account: _Generation, number: int) -> None:
+        """Redis has lost an earlier generation's numbers from this one on: and with them, perhaps, the plan of a run
+        that was under way, of which some objects are there and the others never came."""
+        begin = max(number, account.unfinished())
+        for missing in account.gone:
+            self._lose(day, missing, missing.open.within(begin, _BEYOND))
+
+    def _lose(self, day: date, missing: _Missing, numbers: Spans) -> None:
+        missing.open = missing.open.minus(numbers)
+        self.days[day].lost += numbers.numbers
 
     def _filled(self, account: _Generation, day: date, numbers: IntArray) -> IntArray:
         """Numbers of hours before, which belong into holes there; those that were in rows already are given back."""
@@ -179,18 +210,16 @@ class Ledger:
         self.days[day].rejected += before - missing.open.numbers
 
     def _explain_loss(self, day: date, gap: GapEvent) -> None:
-        """The declared loss lies before its gap event, and is one hole where nothing else is wrong."""
-        account, left = self._generations.get(gap.generation), gap.lost or 0
-        earlier = [] if account is None else [each for each in reversed(account.gone) if len(each.open)]
-        for exact in (True, False):
-            for missing in earlier:
-                taken = _loss(missing.open.within(0, gap.seq), left, exact=exact)
-                if len(taken):
-                    missing.open = missing.open.minus(taken)
-                    self.days[day].lost += taken.numbers
-                    left -= taken.numbers
-                if left <= 0:
-                    return
+        """The declared loss is what lies right before its gap event."""
+        lost = gap.lost or 0
+        for missing in self._generations[gap.generation].gone:
+            self._lose(day, missing, _loss(missing.open.within(0, gap.seq), gap.seq, lost))
+        if lost:
+            self._forgive_all(day, gap.generation, gap.seq - lost)
+        else:  # A market raised behind what is stored: how much more Redis has lost nobody can know.
+            for account in self._before(gap.generation):
+                if account.last == gap.seq - 1:
+                    self._forgive(day, account, 0)
 
     def _wait(self, waiting: Waiting) -> None:
         if self._newest_day is None:
@@ -205,7 +234,7 @@ class Ledger:
         generation, seq = waiting.newest
         found = self._generations.get(generation)
         if found is None and waiting.first is not None and waiting.first[0] == generation:
-            found = self._begun(generation, waiting.first[1])
+            found = self._begun(generation, waiting.first[1], self._newest_day)
         if found is None or seq <= found.last:
             return
         tail = spans((found.last + 1, seq))
@@ -242,19 +271,10 @@ class Ledger:
         return f"{self._market} {hour_at(hour):%Y-%m-%dT%H}"
 
 
-def _loss(before: Spans, lost: int, *, exact: bool) -> Spans:
-    """Of the numbers missing before a gap event those that it stands for: one hole of its size, else the latest."""
-    if exact:
-        at = np.flatnonzero(before.sizes == lost)[-1:]
-        return Spans(before.first[at], before.last[at])
-    taken = list(_latest(before, lost))
-    return spans(*taken[::-1]) if taken else NOTHING
-
-
-def _latest(before: Spans, count: int) -> Iterator[tuple[int, int]]:
-    for first, last in reversed(before.pairs()):
-        if count <= 0:
-            return
-        begin = max(first, last - count + 1)
-        count -= last - begin + 1
-        yield begin, last
+def _loss(before: Spans, seq: int, lost: int) -> Spans:
+    """Of the numbers missing before a gap event, which has the number `seq`, those that it stands for."""
+    if len(before) and before.last[-1] == seq - 1:
+        return before.within(seq - lost, seq)
+    # Before there were quality tables the gap event came some events later.
+    at = np.flatnonzero(before.sizes == lost)[-1:]
+    return Spans(before.first[at], before.last[at])

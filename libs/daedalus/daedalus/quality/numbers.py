@@ -59,9 +59,6 @@ class Spans:
         return Spans(first[kept], last[kept])
 
 
-NOTHING = Spans(np.zeros(0, np.int64), np.zeros(0, np.int64))
-
-
 def spans(*pairs: tuple[int, int]) -> Spans:
     """Of these ranges."""
     return Spans(*(np.array([pair[end] for pair in pairs], np.int64) for end in (0, 1)))

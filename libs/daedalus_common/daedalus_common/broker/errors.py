@@ -19,3 +19,8 @@ def refusal(error: ResponseError) -> Exception:
     if text.startswith("CONFLICT"):
         return Conflict(text)
     return error
+
+
+def described(error: BaseException) -> str:
+    """One line for an operator: redis-py's own repr, `network:ConnectionError`, leaves out what happened."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

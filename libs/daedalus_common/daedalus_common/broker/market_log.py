@@ -10,12 +10,13 @@ from typing import NamedTuple, cast
 
 import msgspec
 import structlog
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from daedalus_common.batches import RawEntry
 from daedalus_common.broker import keys
 from daedalus_common.broker.client import Client
 from daedalus_common.broker.dead_letters import DeadLetter
+from daedalus_common.broker.errors import Conflict
 from daedalus_common.broker.scripts import Argument, Scripts
 from daedalus_common.broker.stream_looks import StreamLook, look_at
 from daedalus_common.broker.stream_reads import Read, read_streams
@@ -224,11 +225,17 @@ class MarketLog:
         return cast(list[RawEntry], await self._client.xrange(keys.stream(market, stream), first, last, count))
 
     async def cursor(self, market: Market, stream: str, group: str) -> Cursor:
-        """The group's committed cursor; raises LookupError where the group does not exist."""
-        for info in await self._client.xinfo_groups(keys.stream(market, stream)):
+        """The group's committed cursor; raises Conflict where the group does not exist: open the market again."""
+        try:
+            infos = await self._client.xinfo_groups(keys.stream(market, stream))
+        except ResponseError as error:
+            if "no such key" not in str(error):
+                raise
+            infos = []
+        for info in infos:
             if info["name"] == group.encode():
                 return Cursor(info["last-delivered-id"].decode(), info.get("lag"))
-        raise LookupError(f"{market.name}: stream {stream} has no consumer group {group}")
+        raise Conflict(f"{market.name}: stream {stream} has no consumer group {group}")
 
     async def look_at(self, market: Market) -> list[StreamLook]:
         """Length, memory and consumer groups of each of the market's streams."""

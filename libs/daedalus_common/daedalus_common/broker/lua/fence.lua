@@ -19,6 +19,18 @@ local function cursor_of(stream, group)
   return false, 0
 end
 
+local function stream_info(stream, field)
+  local info = redis.call('XINFO', 'STREAM', stream)
+  for i = 1, #info, 2 do
+    if info[i] == field then return info[i + 1] end
+  end
+end
+
+-- What the stream holds now is not for this group.
+local function skip_to_end(stream, group)
+  redis.call('XGROUP', 'SETID', stream, group, '$', 'ENTRIESREAD', stream_info(stream, 'entries-added'))
+end
+
 local function server_ms()
   local now = redis.call('TIME')
   return tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)

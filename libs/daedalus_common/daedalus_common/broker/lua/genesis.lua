@@ -4,6 +4,12 @@ local refused = fenced(KEYS[3], ARGV[1], ARGV[2])
 if refused then return refused end
 if redis.call('HGET', KEYS[4], 'genesis') == ARGV[3] then return 'ALREADY' end
 for i = 6, #ARGV, 2 do redis.call('HSET', KEYS[5], ARGV[i], ARGV[i + 1]) end
+-- A step moves the cursor with the state. So the group was removed and made again: what it would read has had its
+-- features, or came behind entries that were trimmed unread.
+if redis.call('HEXISTS', KEYS[4], 'hot') == 1 and cursor_of(KEYS[1], 'featurizer') == '0-0' then
+  redis.call('HDEL', KEYS[4], 'hot')
+  skip_to_end(KEYS[1], 'featurizer')
+end
 append(KEYS[1], KEYS[2], ARGV[4], ARGV[5])
 redis.call('HSET', KEYS[4], 'genesis', ARGV[3])
 return 'OK'

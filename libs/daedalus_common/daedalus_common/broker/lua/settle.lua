@@ -17,13 +17,6 @@ for i = 15, #ARGV, 2 do
 end
 if ARGV[6] ~= '1' then return 0 end
 
-local function stream_info(stream, field)
-  local info = redis.call('XINFO', 'STREAM', stream)
-  for i = 1, #info, 2 do
-    if info[i] == field then return info[i + 1] end
-  end
-end
-
 local before = {}
 for i = 1, 3 do before[i] = stream_info(KEYS[i], 'last-generated-id') end
 for i = 1, 3 do
@@ -48,9 +41,7 @@ begin_generation(KEYS[7], generation, ARGV[3], stream_info(KEYS[1], 'last-genera
 if untouched and ts ~= '' then append(KEYS[1], KEYS[7], ts, server_lost_gap(ts)) end
 redis.call('HDEL', KEYS[8], 'genesis', 'hot')
 -- Events before a genesis have no features; an earlier genesis among them would have rows once more.
-if cursor_of(KEYS[1], 'featurizer') then
-  redis.call('XGROUP', 'SETID', KEYS[1], 'featurizer', '$', 'ENTRIESREAD', stream_info(KEYS[1], 'entries-added'))
-end
+if cursor_of(KEYS[1], 'featurizer') then skip_to_end(KEYS[1], 'featurizer') end
 -- Rows computed since then lack what is durable: from the first entry that this process has added on.
 for i, stream in ipairs({'silver', 'gold'}) do
   local from = not untouched and at[5] or '+'

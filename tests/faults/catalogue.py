@@ -1,0 +1,148 @@
+"""Every cell of the matrix. Numbers are seconds, milliseconds where named so, and bytes."""
+
+from daedalus_common.leases import Role
+from faults import exchange_faults, process_faults, redis_faults, store_faults
+from faults.cells import NOBODY_WATCHED, Cell
+from faults.pipeline import ROLES, STALE_SECONDS, TTL_SECONDS
+
+PAST_LEASE = (TTL_SECONDS + 0.3, TTL_SECONDS + 1.5)
+PAST_STALE = (STALE_SECONDS, STALE_SECONDS + 1.5)
+LONG_AWAY = NOBODY_WATCHED | {"server_lost"}
+BOOK_ANEW = frozenset({"reconnect", "resync"})
+
+_MOVES = {Role.INGESTOR: "published", Role.WRITER: "written", Role.FEATURIZER: "featurized"}
+
+
+def cells() -> list[Cell]:
+    """The whole matrix in the order of its table."""
+    return [*_processes(), *_redis(), *_store(), *_exchange(), *_surroundings()]
+
+
+SHORT = (
+    "ingestor:kill -9",
+    "writer:kill -9",
+    "writer:SIGSTOP past the lease",
+    "featurizer:kill -9",
+    "redis:kill -9",
+    "redis:reset",
+    "store:timeout after commit",
+    "store:503",
+    "exchange:drop",
+)
+
+
+def short() -> list[Cell]:
+    """What every change has to pass: each component with a fault, and one zombie."""
+    return [cell for cell in cells() if cell.name in SHORT]
+
+
+def _processes() -> list[Cell]:
+    found = []
+    for role in ROLES:
+        moves = _MOVES[role]
+        gaps = NOBODY_WATCHED | {"spool_lost"} if role is Role.INGESTOR else frozenset()
+        # The connections of a frozen ingestor break off.
+        frozen = gaps | BOOK_ANEW | {"stale"} if role is Role.INGESTOR else gaps
+        found += [
+            Cell(role, "kill -9", process_faults.killed(role), (0.0, 1.5), moves, gaps),
+            Cell(role, "SIGSTOP past the lease", process_faults.frozen(role), PAST_LEASE, moves, frozen, alone=True),
+            Cell(role, "restart", process_faults.restarted(role), (0.0, 1.0), moves, gaps),
+        ]
+    scaled = process_faults.scaled(Role.FEATURIZER)
+    found.append(Cell("featurizer", "1 to 3 to 2 replicas", scaled, (1.0, 2.5), "featurized"))
+    short = process_faults.short_of_memory
+    found.append(Cell("writer", "memory limit", short, (1.0, 3.0), "written", may_end=frozenset({Role.WRITER})))
+    return sorted(found, key=lambda cell: [role.value for role in ROLES].index(cell.component))
+
+
+def _redis() -> list[Cell]:
+    network = redis_faults.network
+    return [
+        Cell("redis", "kill -9", redis_faults.killed, (0.1, 1.5), gaps=LONG_AWAY),
+        Cell("redis", "restart", redis_faults.restarted, (0.0, 0.5)),
+        Cell("redis", "SIGSTOP", redis_faults.frozen, (0.5, 4.0), gaps=NOBODY_WATCHED),
+        Cell("redis", "latency", network(lambda p, r: p.latency(r.uniform(0.02, 0.15), 0.05)), (1.0, 3.0)),
+        Cell("redis", "reset", network(lambda p, _: p.reset()), (0.3, 1.0)),
+        Cell(
+            "redis", "reset of every connection", network(lambda p, _: p.reset(keep_on=True)), (0.5, 3.0),
+            gaps=NOBODY_WATCHED,
+        ),
+        Cell("redis", "half-open", network(lambda p, _: p.half_open()), (1.5, 3.0), gaps=NOBODY_WATCHED),
+        Cell(
+            "redis", "cut replies", network(lambda p, r: p.truncate(r.randint(1, 5000))), (0.5, 2.0),
+            gaps=NOBODY_WATCHED,
+        ),
+        Cell(
+            "redis", "cut commands", network(lambda p, r: p.truncate_requests(r.randint(1, 5000))), (0.5, 2.0),
+            gaps=NOBODY_WATCHED,
+        ),
+        Cell("redis", "bandwidth", network(lambda p, _: p.bandwidth(60_000)), (1.0, 3.0), gaps=NOBODY_WATCHED),
+        Cell(
+            "redis", "slow close", network(lambda p, r: p.slow_close(r.uniform(0.5, 1.5))), (1.0, 2.0),
+            gaps=NOBODY_WATCHED,
+        ),
+        Cell("redis", "maxmemory", redis_faults.out_of_memory, (1.0, 4.0), gaps=NOBODY_WATCHED),
+        Cell(
+            "redis", "disk full", redis_faults.disk_full, (1.0, 3.0), gaps=NOBODY_WATCHED,
+            needs=frozenset({"disks"}),
+        ),
+        Cell("redis", "lost tail", redis_faults.tail_lost, (0.1, 1.0), gaps=LONG_AWAY, alone=True),
+    ]  # fmt: skip
+
+
+def _store() -> list[Cell]:
+    server, network = store_faults.server, store_faults.network
+    found = {
+        "500": (server(lambda f, _: f.answer(500, "InternalError", share=0.7)), (1.0, 3.0)),
+        "503": (server(lambda f, _: f.answer(503, "SlowDown", share=0.7)), (1.0, 3.0)),
+        "403": (server(lambda f, _: f.answer(403, "AccessDenied")), (0.5, 2.0)),
+        "timeout after commit": (server(lambda f, _: f.lose_answers(share=0.5)), (1.0, 2.5)),
+        "slow": (server(lambda f, r: f.slow(r.uniform(0.2, 1.0))), (1.0, 3.0)),
+        "reset": (network(lambda p, _: p.reset(keep_on=True)), (0.5, 2.0)),
+    }
+    s3, local = frozenset({"s3"}), frozenset({"local", "disks"})
+    full, read_only = store_faults.disk(lambda d: d.full()), store_faults.disk(lambda d: d.read_only())
+    return [
+        *(Cell("store", name, action, hold, "written", needs=s3) for name, (action, hold) in found.items()),
+        Cell("store", "disk full", full, (1.0, 3.0), "written", needs=local),
+        Cell("store", "read-only", read_only, (1.0, 3.0), "written", needs=local),
+    ]
+
+
+def _exchange() -> list[Cell]:
+    told = exchange_faults.told
+    # Books do not move while they stall, so nothing can catch up: what follows the fault must.
+    return [
+        Cell("exchange", "drop", told(exchange_faults.dropped), (0.2, 0.5), gaps=BOOK_ANEW),
+        Cell(
+            "exchange",
+            "stall",
+            told(exchange_faults.stalled),
+            (STALE_SECONDS, STALE_SECONDS + 1.5),
+            gaps=BOOK_ANEW | {"stale"},
+        ),
+        Cell("exchange", "malformed", told(exchange_faults.malformed), (0.2, 0.5), gaps=BOOK_ANEW | {"bad_frame"}),
+        Cell("exchange", "skip", told(exchange_faults.skipped), (1.0, 2.0), gaps=BOOK_ANEW | {"sequence"}),
+        Cell("exchange", "429", told(exchange_faults.too_many_requests), (1.0, 2.5), gaps=BOOK_ANEW | {"refused"}),
+    ]
+
+
+def _surroundings() -> list[Cell]:
+    clocks = frozenset({"clocks"})
+    without_spool = NOBODY_WATCHED | {"overflow", "spool_lost"}
+    return [
+        Cell(
+            "spool", "disk full", process_faults.spool_disk_full, (1.5, 4.0), gaps=without_spool, alone=True,
+            needs=frozenset({"disks"}),
+        ),
+        # ccxt measures an exchange's silence by the wall clock: after a jump it ends the connection.
+        Cell(
+            "clock", "of services jumps", process_faults.clock_jumped, (1.0, 3.0),
+            gaps=NOBODY_WATCHED | BOOK_ANEW, needs=clocks,
+        ),
+        Cell("clock", "of Redis jumps", redis_faults.clock_jumped, (1.0, 3.0), gaps=NOBODY_WATCHED, needs=clocks),
+        Cell(
+            "build", "rolling update", process_faults.rolled, (0.5, 1.0), "written", gaps=NOBODY_WATCHED, alone=True,
+            first=True, needs=frozenset({"older"}),
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,203 @@
+"""Faults of our own processes: killed, stopped and started, frozen past their lease, out of memory, more and fewer."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from random import Random
+from typing import Any
+
+from daedalus_common.leases import Role
+from faults.cells import Action, Trial
+from faults.pipeline import SYMBOLS, TTL_SECONDS, Replica
+from faults.rig import OLDER_ROLES, Rig
+from faults.tools.processes import MemoryLimit
+
+FENCED = r"lease lost|another owner|market lost|Fenced|fenced"
+"""What a replica says that finds its lease taken."""
+AWAKE_SECONDS = 1.0
+"""So long a woken zombie is watched while the new owner is frozen; less than what is left of the owner's lease."""
+TELL_SECONDS = 15.0
+
+
+def killed(role: Role) -> Action:
+    """kill -9 of an owner; its successor starts under the same name."""
+
+    @contextmanager
+    def action(rig: Rig, rng: Random) -> Iterator[Trial]:
+        victim = rig.pick(role, rng)
+        rig.kill(victim)
+        try:
+            yield Trial()
+        finally:
+            rig.start(role, victim.number)
+
+    return action
+
+
+def restarted(role: Role) -> Action:
+    """SIGTERM, and a start after it has ended."""
+
+    @contextmanager
+    def action(rig: Rig, rng: Random) -> Iterator[Trial]:
+        victim = rig.pick(role, rng)
+        code = rig.stop_replica(victim)
+        try:
+            if code != 0:
+                raise AssertionError(f"{victim.name} ended with {code}")
+            yield Trial()
+        finally:
+            rig.start(role, victim.number)
+
+    return action
+
+
+def scaled(role: Role) -> Action:
+    """One replica, then three, then two."""
+
+    @contextmanager
+    def action(rig: Rig, rng: Random) -> Iterator[Trial]:
+        victim = rig.pick(role, rng)
+        rig.stop_replica(victim)
+        time.sleep(rng.uniform(0.5, 1.5))
+        rig.start(role, victim.number)
+        third = rig.start(role, "3")
+        try:
+            yield Trial()
+        finally:
+            rig.stop_replica(third)
+            with rig.lock:
+                rig.replicas.pop(third.name)
+
+    return action
+
+
+def frozen(role: Role) -> Action:
+    """SIGSTOP past the lease's time, then SIGCONT while the new owner is frozen: whatever changes is the zombie's."""
+
+    @contextmanager
+    def action(rig: Rig, rng: Random) -> Iterator[Trial]:
+        victim = rig.pick(role, rng, to_end=False)
+        others = [replica for replica in rig.of(role) if replica is not victim]
+        trial = Trial(is_zombie=True)
+        said = victim.says(FENCED)
+        conclusive = False
+        trial.touched = lambda: int(conclusive)
+        victim.signal(signal.SIGSTOP)
+        try:
+            yield trial
+            _wait_for_owners(rig, role, {replica.name for replica in others})
+            conclusive = _wake(rig, role, victim, others, said, trial)
+        finally:
+            for replica in (*others, victim):
+                with suppress(ProcessLookupError):
+                    replica.signal(signal.SIGCONT)
+        if not _says_so(victim, said, TELL_SECONDS):
+            trial.zombie.append(f"{victim.name} never said that its leases are gone")
+
+    return action
+
+
+@contextmanager
+def short_of_memory(rig: Rig, rng: Random) -> Iterator[Trial]:
+    """A new writer gets no more memory than it has before its first object, and a burst; its supervisor knows."""
+    victim = rig.pick(Role.WRITER, rng)
+    rig.kill(victim)
+    victim = rig.start(Role.WRITER, victim.number)
+    _wait_for_words(victim, r" started ")
+    with MemoryLimit(logs=lambda: [victim.service.log]) as limit:
+        limit.limit(victim.service.pid, 0)
+        for symbol in SYMBOLS:
+            rig.simulator.post("/control/burst", symbol=symbol, trades=0, depth=200)
+        yield Trial(touched=lambda: limit.hits)
+
+
+def _wait_for_words(replica: Replica, pattern: str) -> None:
+    deadline = time.monotonic() + TELL_SECONDS
+    while not replica.says(pattern) and replica.service.running and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+@contextmanager
+def clock_jumped(rig: Rig, rng: Random) -> Iterator[Trial]:
+    """The wall clock of one replica of every service goes forward or back."""
+    clock = rig.service_clock
+    assert clock is not None
+    hits = clock.hits
+    clock.jump(rng.choice([-1, 1]) * rng.uniform(1.0, 30.0))
+    try:
+        yield Trial(touched=lambda: clock.hits - hits)
+    finally:
+        clock.heal()
+
+
+@contextmanager
+def rolled(rig: Rig, rng: Random) -> Iterator[Trial]:
+    """The replicas of an older build are replaced by today's, one after the other."""
+    time.sleep(rng.uniform(0.5, 2.0))
+    old = [replica for role in OLDER_ROLES for replica in rig.of(role)]
+    rng.shuffle(old)
+    for replica in old:
+        code = rig.stop_replica(replica)
+        if code != 0:
+            raise AssertionError(f"the older {replica.name} ended with {code}")
+        rig.start(replica.role, replica.number, rig.clock_of(replica.number))
+        time.sleep(rng.uniform(0.0, 0.5))
+    yield Trial()
+
+
+@contextmanager
+def spool_disk_full(rig: Rig, rng: Random) -> Iterator[Trial]:
+    """Redis answers nothing, and the disk that the ingestor would keep events on is full."""
+    disk = rig.spool_disk
+    assert disk is not None
+    hits = disk.hits
+    disk.full()
+    rig.stack.valkey.pause()
+    try:
+        yield Trial(touched=lambda: disk.hits - hits)
+    finally:
+        rig.stack.valkey.resume()
+        disk.heal()
+
+
+def _wake(rig: Rig, role: Role, victim: Replica, others: list[Replica], said: int, trial: Trial) -> bool:
+    """False: the new owner's lease ran out meanwhile, so what the zombie did says nothing."""
+    for replica in others:
+        replica.signal(signal.SIGSTOP)
+    time.sleep(0.1)  # a command that is on its way arrives
+    before, epochs = _footprint(rig, role), rig.progress.epochs(role)
+    victim.signal(signal.SIGCONT)
+    _says_so(victim, said, AWAKE_SECONDS)
+    after = _footprint(rig, role)
+    if rig.progress.epochs(role) != epochs:
+        return False
+    changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    trial.zombie += [f"{victim.name} woke up and changed {name}" for name in changed]
+    return True
+
+
+def _footprint(rig: Rig, role: Role) -> dict[str, Any]:
+    found = rig.progress.footprint(role)
+    if role is Role.WRITER:
+        found |= {f"object {key}": size for key, size in rig.lake.objects().items()}
+    return found
+
+
+def _wait_for_owners(rig: Rig, role: Role, names: set[str]) -> None:
+    deadline = time.monotonic() + 5 * TTL_SECONDS
+    while not set(rig.progress.owners(role).values()) <= names:
+        if time.monotonic() > deadline:
+            raise AssertionError(
+                f"{5 * TTL_SECONDS} s after SIGSTOP the leases are held by {rig.progress.owners(role)}"
+            )
+        time.sleep(0.05)
+
+
+def _says_so(replica: Replica, said: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while replica.says(FENCED) <= said:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True

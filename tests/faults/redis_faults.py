@@ -1,0 +1,125 @@
+"""Faults of Redis and of the network before it."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+from faults.cells import Action, Trial
+from faults.rig import Rig
+from faults.tools.tcp_proxy import TcpProxy
+
+Bring = Callable[[TcpProxy, Random], None]
+
+
+@contextmanager
+def killed(rig: Rig, rng: Random) -> Iterator[Trial]:
+    """kill -9 and a start from the append-only file."""
+    rig.stack.valkey.kill()
+    try:
+        yield Trial()
+    finally:
+        rig.stack.valkey.start()
+
+
+@contextmanager
+def restarted(rig: Rig, rng: Random) -> Iterator[Trial]:
+    """SIGTERM and a start."""
+    rig.stack.valkey.stop()
+    try:
+        yield Trial()
+    finally:
+        rig.stack.valkey.start()
+
+
+@contextmanager
+def frozen(rig: Rig, rng: Random) -> Iterator[Trial]:
+    """SIGSTOP: connections stay open and nothing is answered."""
+    rig.stack.valkey.pause()
+    try:
+        yield Trial()
+    finally:
+        rig.stack.valkey.resume()
+
+
+def network(bring: Bring) -> Action:
+    """What `bring` does to the proxy."""
+
+    @contextmanager
+    def action(rig: Rig, rng: Random) -> Iterator[Trial]:
+        proxy = rig.redis_proxy
+        hits = proxy.hits
+        bring(proxy, rng)
+        try:
+            yield Trial(touched=lambda: proxy.hits - hits)
+        finally:
+            proxy.heal()
+
+    return action
+
+
+@contextmanager
+def out_of_memory(rig: Rig, rng: Random) -> Iterator[Trial]:
+    """`maxmemory` is what the server uses already, with the policy noeviction: it refuses whatever needs memory."""
+    refused = _refused(rig)
+    used = int(rig.client.info("memory")["used_memory"])
+    rig.client.config_set("maxmemory", max(1, used - 1024 * 1024))
+    try:
+        yield Trial(touched=lambda: _refused(rig) - refused)
+    finally:
+        rig.client.config_set("maxmemory", 0)
+
+
+def _refused(rig: Rig) -> int:
+    found = rig.client.info("errorstats").get("errorstat_OOM", {"count": 0})
+    return int(found["count"])
+
+
+@contextmanager
+def disk_full(rig: Rig, rng: Random) -> Iterator[Trial]:
+    """The disk of the append-only file is full: the server refuses to write what it could not keep."""
+    disk = rig.aof_disk
+    assert disk is not None
+    hits = disk.hits
+    disk.full()
+    try:
+        yield Trial(touched=lambda: disk.hits - hits)
+    finally:
+        disk.heal()
+
+
+@contextmanager
+def clock_jumped(rig: Rig, rng: Random) -> Iterator[Trial]:
+    """The server's wall clock goes forward or back."""
+    clock = rig.server_clock
+    assert clock is not None
+    hits = clock.hits
+    clock.jump(rng.choice([-1, 1]) * rng.uniform(1.0, 30.0))
+    try:
+        yield Trial(touched=lambda: clock.hits - hits)
+    finally:
+        clock.heal()
+
+
+@contextmanager
+def tail_lost(rig: Rig, rng: Random) -> Iterator[Trial]:
+    """kill -9, and the newest part of the append-only file is gone, as after a power cut or a fail-over."""
+    valkey = rig.stack.valkey
+    time.sleep(rng.uniform(0.2, 0.8))
+    valkey.kill()
+    cut = _cut(rig.aof_folder, rng.randint(20_000, 200_000))
+    try:
+        yield Trial(touched=lambda: cut)
+    finally:
+        valkey.start()
+
+
+def _cut(folder: Path, count: int) -> int:
+    """Takes the last `count` bytes off the newest append-only file; the server cuts half a command at its end."""
+    path = max(folder.glob("appendonlydir/*.incr.aof"), key=lambda path: path.stat().st_mtime_ns)
+    size = path.stat().st_size
+    left = max(size // 2, size - count)
+    os.truncate(path, left)
+    return size - left

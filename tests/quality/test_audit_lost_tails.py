@@ -1,0 +1,136 @@
+"""The audit where Redis came back without the end of a sequence: what that explains, and what it does not."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+from daedalus_common.events import Event, Gap, Heartbeat, Ticker
+from support.bronze import BronzeBuilder
+from support.market_events import START
+
+MINUTE = 60_000_000_000
+
+
+class Auditor:
+    """The part of the command that these tests use."""
+
+    __call__: Callable[..., Result]
+    json: Callable[..., Any]
+
+
+def run(builder: BronzeBuilder, minute: int, count: int = 10) -> list[str]:
+    """A run of the writer: every other event is a ticker, so there are an object of tickers and one of control."""
+    at = START + minute * MINUTE
+    events: list[Event] = [Heartbeat(at + i) if i % 2 else ticker(at + i) for i in range(count)]
+    return builder.write(events)
+
+
+def ticker(capture_ts: int) -> Ticker:
+    return Ticker(capture_ts, None, *[1.0] * 11)
+
+
+def half_of(builder: BronzeBuilder, keys: list[str]) -> None:
+    """The run's tickers were never stored."""
+    [tickers] = [key for key in keys if "/ticker/" in key]
+    builder.take_back(tickers)
+
+
+def numbers(report: Any) -> tuple[int, ...]:
+    [market] = report["markets"]
+    return tuple(market[name] for name in ("published", "stored", "lost", "unexplained"))
+
+
+def repeats_numbers(builder: BronzeBuilder) -> None:
+    """Redis knew nothing of the last 14, and another publisher went on."""
+    builder.seq -= 14
+    run(builder, 4)
+
+
+def declares_how_many(builder: BronzeBuilder) -> None:
+    """The publisher went on: of the 18 that Redis had lost, 14 had come into a run."""
+    builder.skip(4)
+    builder.write([Gap(START + 4 * MINUTE, "control", "server_lost", lost=18)])
+
+
+def is_raised(builder: BronzeBuilder) -> None:
+    """Nobody published before the writer saw it."""
+    builder.write([Gap(START + 4 * MINUTE, "control", "server_lost")])
+
+
+@pytest.mark.parametrize(
+    ("goes_on", "expected"),
+    [(repeats_numbers, (40, 35, 5, 0)), (declares_how_many, (35, 26, 9, 0)), (is_raised, (31, 26, 5, 0))],
+)
+def test_a_run_stored_in_part_whose_plan_redis_has_lost_is_a_declared_loss(
+    daedalus: Auditor,
+    bronze_of: Callable[..., BronzeBuilder],
+    goes_on: Callable[[BronzeBuilder], None],
+    expected: tuple[int, ...],
+) -> None:
+    builder = bronze_of()
+    run(builder, 0)
+    run(builder, 1)
+    half_of(builder, run(builder, 2))
+    builder.generation += 5
+    goes_on(builder)
+    report = daedalus.json("audit")
+    assert report["problems"] == []
+    assert numbers(report) == expected
+
+
+@pytest.mark.parametrize("goes_on", [repeats_numbers, declares_how_many, is_raised])
+def test_objects_of_runs_before_are_missed_though_redis_has_lost_its_tail(
+    daedalus: Auditor, bronze_of: Callable[..., BronzeBuilder], goes_on: Callable[[BronzeBuilder], None]
+) -> None:
+    builder = bronze_of()
+    run(builder, 0)
+    half_of(builder, run(builder, 1))
+    run(builder, 2)
+    builder.generation += 5
+    goes_on(builder)
+    report = daedalus.json("audit", code=1)
+    assert numbers(report)[-1] == 5
+
+
+@pytest.mark.parametrize("reason", ["spool_lost", "overflow", "takeover"])
+def test_what_never_had_a_number_explains_no_hole(
+    daedalus: Auditor, bronze_of: Callable[..., BronzeBuilder], reason: str
+) -> None:
+    """The spool counts its losses as one number, that of the gap."""
+    builder = bronze_of()
+    run(builder, 0)
+    builder.skip(7)
+    builder.write([Gap(START + MINUTE, "control", reason, lost=7)])
+    assert numbers(daedalus.json("audit", code=1))[-1] == 7
+
+
+def test_a_segment_deleted_at_the_beginning_of_a_generation_that_repeats_numbers_is_missed_by_its_name(
+    daedalus: Auditor, bronze_of: Callable[..., BronzeBuilder], folder: Path
+) -> None:
+    builder = bronze_of()
+    run(builder, 0)
+    run(builder, 1)
+    builder.generation += 5
+    builder.seq -= 15
+    gone = run(builder, 2)
+    run(builder, 3)
+    assert daedalus.json("audit")["problems"] == []
+    for key in gone:
+        (folder / key).unlink()
+    problems = daedalus.json("audit", code=1)["problems"]
+    assert all(any(key in problem for problem in problems) for key in gone)
+
+
+def test_the_first_segments_of_a_recording_are_missed_by_their_names(
+    daedalus: Auditor, bronze_of: Callable[..., BronzeBuilder], folder: Path
+) -> None:
+    builder = bronze_of()
+    first = run(builder, 0)
+    run(builder, 1)
+    for key in first:
+        (folder / key).unlink()
+    problems = daedalus.json("audit", code=1)["problems"]
+    assert all(any(key in problem for problem in problems) for key in first)
