@@ -92,6 +92,24 @@ async def test_a_master_that_is_away_stalls_its_own_markets_only(tmp_path: Path)
 
 
 @pytest.mark.timeout(60)
+async def test_a_client_begins_while_any_one_master_is_away(tmp_path: Path) -> None:
+    with ValkeyCluster(tmp_path) as cluster:
+        async with opened(cluster.url) as client:
+            await add_an_entry(client, *MARKETS)
+        for number in range(3):
+            cluster.masters[number].kill()
+            async with opened(cluster.masters[(number + 1) % 3].url) as client:
+                assert sorted(await lengths(MarketLog(client))) == [0, 1, 1]
+            cluster.masters[number].start()
+
+            async def is_whole() -> bool:
+                async with opened(cluster.url) as client:
+                    return await lengths(MarketLog(client)) == [1, 1, 1]
+
+            await wait_for(is_whole)
+
+
+@pytest.mark.timeout(60)
 async def test_a_master_that_hangs_costs_one_timeout_and_no_more(tmp_path: Path) -> None:
     with ValkeyCluster(tmp_path) as cluster:
         async with opened(cluster.url) as client:

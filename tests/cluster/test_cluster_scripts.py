@@ -16,8 +16,10 @@ from daedalus_common.broker import keys
 from daedalus_common.broker.cluster import ClusterClient
 from daedalus_common.broker.dead_letters import DeadLetter, field_text
 from daedalus_common.broker.lease_keeper import LeaseKeeper
-from daedalus_common.broker.market_log import BEGINNING, LateEvent, MarketLog, Row, Settlement, Step
+from daedalus_common.broker.market_log import BEGINNING, LateEvent, MarketLog
 from daedalus_common.broker.scripts import Argument, ScriptName, Scripts
+from daedalus_common.broker.settlements import Settlement
+from daedalus_common.broker.steps import Row, Step
 from daedalus_common.entries import encode
 from daedalus_common.events import Genesis, Heartbeat
 from daedalus_common.leases import Lease, Role

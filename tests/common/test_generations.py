@@ -13,7 +13,9 @@ from daedalus_common.broker import keys
 from daedalus_common.broker.client import connect
 from daedalus_common.broker.errors import Conflict
 from daedalus_common.broker.lease_keeper import LeaseKeeper
-from daedalus_common.broker.market_log import BEGINNING, MarketLog, Settlement, Step
+from daedalus_common.broker.market_log import BEGINNING, MarketLog
+from daedalus_common.broker.settlements import Settlement
+from daedalus_common.broker.steps import Step
 from daedalus_common.entries import encode
 from daedalus_common.events import Gap, Genesis, Heartbeat
 from daedalus_common.leases import Lease, Role

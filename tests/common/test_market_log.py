@@ -11,7 +11,8 @@ from daedalus_common.batches import Batch, decode_batch
 from daedalus_common.broker import keys
 from daedalus_common.broker.dead_letters import DeadLetter
 from daedalus_common.broker.errors import Conflict, Fenced
-from daedalus_common.broker.market_log import BEGINNING, MarketLog, Row, Step
+from daedalus_common.broker.market_log import BEGINNING, MarketLog
+from daedalus_common.broker.steps import Row, Step
 from daedalus_common.entries import encode
 from daedalus_common.events import Gap, Genesis, Heartbeat
 from daedalus_common.leases import Lease, Role

@@ -1,7 +1,6 @@
 """Breaks a running pipeline on purpose, seed by seed, and judges what it recorded."""
 
 import argparse
-import json
 import shutil
 import signal
 import sys
@@ -12,8 +11,9 @@ from pathlib import Path
 
 from faults.catalogue import cells, short
 from faults.cells import Cell
-from faults.matrix import FAIL, VACUOUS, Line, as_json, as_markdown, as_text, matrix
+from faults.matrix import FAIL, VACUOUS, Line, as_markdown, as_text, matrix
 from faults.oracle import PROMISES
+from faults.results import ResultsError, commit, load, save
 from faults.run import Outcome, run_seed
 from faults.soak import growth_table, soak
 from faults.tools.disk import enter_private_namespace
@@ -24,6 +24,9 @@ BEGIN, END = "<!-- matrix: begin -->", "<!-- matrix: end -->"
 EPILOG = """examples:
   python -m faults --seeds 20                      the whole matrix, seeds 1 to 20
   python -m faults --seed 7                        one seed again, in the same order at the same times
+  python -m faults --seed 1-5,9 --json a.json      some seeds, kept for --merge
+  python -m faults --merge a.json b.json --write-docs
+                                                   the matrix of several commands' seeds, all at one commit
   python -m faults --seed 7 --only redis           only the cells of one component
   python -m faults --only "writer:kill -9"         only one cell
   python -m faults --soak 30                       half an hour of random faults
@@ -43,22 +46,37 @@ def main(argv: Sequence[str]) -> int:
     if args.list:
         print("\n".join(cell.name for cell in chosen))
         return 0
-    reason = enter_private_namespace()
-    if reason is not None:
-        print(f"disks cannot be made to fail here: {reason}", file=sys.stderr)
     if not chosen:
         print(f"no cell is named {args.only!r}; --list shows all", file=sys.stderr)
         return 2
+    if args.merge:
+        try:
+            outcomes, tried = load(args.merge)
+        except ResultsError as error:
+            print(error, file=sys.stderr)
+            return 2
+        return _tell(chosen, outcomes, tried, args)
+    reason = enter_private_namespace()
+    if reason is not None:
+        print(f"disks cannot be made to fail here: {reason}", file=sys.stderr)
     if args.soak is not None:
-        return _soak(args.seed or 1, chosen, args)
-    seeds = [args.seed] if args.seed is not None else list(range(1, args.seeds + 1))
-    outcomes = [_one(seed, chosen, args) for seed in seeds]
+        return _soak(args.seed[0] if args.seed else 1, chosen, args)
+    tried = commit()
+    outcomes = []
+    for seed in args.seed or range(1, args.seeds + 1):
+        outcomes.append(_one(seed, chosen, args))
+        if args.json is not None:  # what is done so far, should the rest come to no end
+            save(args.json, matrix(chosen, outcomes), outcomes, tried)
+    return _tell(chosen, outcomes, tried, args)
+
+
+def _tell(chosen: Sequence[Cell], outcomes: Sequence[Outcome], tried: str, args: argparse.Namespace) -> int:
     lines = matrix(chosen, outcomes)
     report(lines, outcomes)
     if args.json is not None:
-        args.json.write_text(json.dumps(as_json(lines, outcomes), indent=2) + "\n")
+        save(args.json, lines, outcomes, tried)
     if args.write_docs:
-        write_document(DOCUMENT, lines, outcomes)
+        write_document(DOCUMENT, lines, outcomes, tried)
     return 0 if passed(lines, outcomes) else 1
 
 
@@ -66,6 +84,12 @@ def choose(every: Sequence[Cell], only: str | None) -> list[Cell]:
     """The cells of a component (`redis`) or one cell (`redis:latency`); several are separated by commas."""
     wanted = [name.strip() for name in only.split(",")] if only else None
     return [cell for cell in every if wanted is None or cell.component in wanted or cell.name in wanted]
+
+
+def seeds(text: str) -> list[int]:
+    """`1-3,7` -> 1, 2, 3, 7. Raises ValueError."""
+    parts = [part.partition("-") for part in text.split(",")]
+    return [seed for first, _, last in parts for seed in range(int(first), int(last or first) + 1)]
 
 
 def passed(lines: Sequence[Line], outcomes: Sequence[Outcome]) -> bool:
@@ -93,13 +117,13 @@ def report(lines: Sequence[Line], outcomes: Sequence[Outcome]) -> None:
     print(f"{len(outcomes)} seeds in {seconds:.0f} s: {'passed' if passed(lines, outcomes) else 'FAILED'}")
 
 
-def write_document(path: Path, lines: Sequence[Line], outcomes: Sequence[Outcome]) -> None:
+def write_document(path: Path, lines: Sequence[Line], outcomes: Sequence[Outcome], tried: str) -> None:
     """Replaces what stands between the two marks."""
     text = path.read_text()
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
     stores = ", ".join(f"{sum(o.store == kind for o in outcomes)} on {kind}" for kind in ("s3", "disk"))
-    said = f"{len(outcomes)} seeds ({stores}), {time.strftime('%Y-%m-%d', time.gmtime())}:"
+    said = f"{len(outcomes)} seeds ({stores}) at {tried}, {time.strftime('%Y-%m-%d', time.gmtime())}:"
     path.write_text(f"{head}{BEGIN}\n{said}\n\n{as_markdown(lines)}\n{END}{tail}")
 
 
@@ -143,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--seeds", type=int, default=20, metavar="N", help="run the seeds 1 to N (default %(default)s)")
-    add("--seed", type=int, metavar="N", help="run only this seed")
+    add("--seed", type=seeds, metavar="N[-M][,...]", help="run only these seeds, such as 7 or 1-5,9")
     add("--only", metavar="COMPONENT[:FAULT]", help="only these cells, separated by commas")
     add("--skip", metavar="COMPONENT[:FAULT]", help="all but these cells")
     add(
@@ -152,6 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--short", action="store_true", help="a fault of each component, in about a minute")
     add("--list", action="store_true", help="print the cells and end")
     add("--json", type=Path, metavar="FILE", help="write the matrix and every run to this file too")
+    add("--merge", type=Path, nargs="+", metavar="FILE", help="run nothing, put the runs of these files together")
     add("--write-docs", action="store_true", help="write the matrix into docs/reliability.md")
     add("--keep", action="store_true", help="keep the data of runs that passed (of others it is always kept)")
     add(

@@ -7,7 +7,10 @@ from faults.pipeline import ROLES, STALE_SECONDS, TTL_SECONDS
 
 PAST_LEASE = (TTL_SECONDS + 0.3, TTL_SECONDS + 1.5)
 PAST_STALE = (STALE_SECONDS, STALE_SECONDS + 1.5)
-LONG_AWAY = NOBODY_WATCHED | {"server_lost"}
+AWAY = NOBODY_WATCHED | {"spool_lost"}
+"""Without Redis a market may change hands: what its former owner had in memory, and newer events in its spool, is then
+late, and a gap stands before those of the spool."""
+LONG_AWAY = AWAY | {"server_lost"}
 BOOK_ANEW = frozenset({"reconnect", "resync"})
 
 _MOVES = {Role.INGESTOR: "published", Role.WRITER: "written", Role.FEATURIZER: "featurized"}
@@ -40,9 +43,9 @@ def _processes() -> list[Cell]:
     found = []
     for role in ROLES:
         moves = _MOVES[role]
-        gaps = NOBODY_WATCHED | {"spool_lost"} if role is Role.INGESTOR else frozenset()
-        # The connections of a frozen ingestor break off.
-        frozen = gaps | BOOK_ANEW | {"stale"} if role is Role.INGESTOR else gaps
+        gaps = AWAY if role is Role.INGESTOR else frozenset()
+        # Awake again, a frozen ingestor finds its websockets too long without a pong, and ends them.
+        frozen = gaps | {"reconnect", "stale"} if role is Role.INGESTOR else gaps
         found += [
             Cell(role, "kill -9", process_faults.killed(role), (0.0, 1.5), moves, gaps),
             Cell(role, "SIGSTOP past the lease", process_faults.frozen(role), PAST_LEASE, moves, frozen, alone=True),
@@ -60,30 +63,30 @@ def _redis() -> list[Cell]:
     return [
         Cell("redis", "kill -9", redis_faults.killed, (0.1, 1.5), gaps=LONG_AWAY),
         Cell("redis", "restart", redis_faults.restarted, (0.0, 0.5)),
-        Cell("redis", "SIGSTOP", redis_faults.frozen, (0.5, 4.0), gaps=NOBODY_WATCHED),
+        Cell("redis", "SIGSTOP", redis_faults.frozen, (0.5, 4.0), gaps=AWAY),
         Cell("redis", "latency", network(lambda p, r: p.latency(r.uniform(0.02, 0.15), 0.05)), (1.0, 3.0)),
         Cell("redis", "reset", network(lambda p, _: p.reset()), (0.3, 1.0)),
         Cell(
             "redis", "reset of every connection", network(lambda p, _: p.reset(keep_on=True)), (0.5, 3.0),
-            gaps=NOBODY_WATCHED,
+            gaps=AWAY,
         ),
-        Cell("redis", "half-open", network(lambda p, _: p.half_open()), (1.5, 3.0), gaps=NOBODY_WATCHED),
+        Cell("redis", "half-open", network(lambda p, _: p.half_open()), (1.5, 3.0), gaps=AWAY),
         Cell(
             "redis", "cut replies", network(lambda p, r: p.truncate(r.randint(1, 5000))), (0.5, 2.0),
-            gaps=NOBODY_WATCHED,
+            gaps=AWAY,
         ),
         Cell(
             "redis", "cut commands", network(lambda p, r: p.truncate_requests(r.randint(1, 5000))), (0.5, 2.0),
-            gaps=NOBODY_WATCHED,
+            gaps=AWAY,
         ),
-        Cell("redis", "bandwidth", network(lambda p, _: p.bandwidth(60_000)), (1.0, 3.0), gaps=NOBODY_WATCHED),
+        Cell("redis", "bandwidth", network(lambda p, _: p.bandwidth(60_000)), (1.0, 3.0), gaps=AWAY),
         Cell(
             "redis", "slow close", network(lambda p, r: p.slow_close(r.uniform(0.5, 1.5))), (1.0, 2.0),
-            gaps=NOBODY_WATCHED,
+            gaps=AWAY,
         ),
-        Cell("redis", "maxmemory", redis_faults.out_of_memory, (1.0, 4.0), gaps=NOBODY_WATCHED),
+        Cell("redis", "maxmemory", redis_faults.out_of_memory, (1.0, 4.0), gaps=AWAY),
         Cell(
-            "redis", "disk full", redis_faults.disk_full, (1.0, 3.0), gaps=NOBODY_WATCHED,
+            "redis", "disk full", redis_faults.disk_full, (1.0, 3.0), gaps=AWAY,
             needs=frozenset({"disks"}),
         ),
         Cell("redis", "lost tail", redis_faults.tail_lost, (0.1, 1.0), gaps=LONG_AWAY, alone=True),
@@ -129,7 +132,7 @@ def _exchange() -> list[Cell]:
 
 def _surroundings() -> list[Cell]:
     clocks = frozenset({"clocks"})
-    without_spool = NOBODY_WATCHED | {"overflow", "spool_lost"}
+    without_spool = AWAY | {"overflow"}
     return [
         Cell(
             "spool", "disk full", process_faults.spool_disk_full, (1.5, 4.0), gaps=without_spool, alone=True,
@@ -140,7 +143,7 @@ def _surroundings() -> list[Cell]:
             "clock", "of services jumps", process_faults.clock_jumped, (1.0, 3.0),
             gaps=NOBODY_WATCHED | BOOK_ANEW, needs=clocks,
         ),
-        Cell("clock", "of Redis jumps", redis_faults.clock_jumped, (1.0, 3.0), gaps=NOBODY_WATCHED, needs=clocks),
+        Cell("clock", "of Redis jumps", redis_faults.clock_jumped, (1.0, 3.0), gaps=AWAY, needs=clocks),
         Cell(
             "build", "rolling update", process_faults.rolled, (0.5, 1.0), "written", gaps=NOBODY_WATCHED, alone=True,
             first=True, needs=frozenset({"older"}),

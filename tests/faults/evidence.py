@@ -45,6 +45,14 @@ class Death:
     """The end of its log."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A connection that ended at the exchange, and the feeds it carried."""
+
+    at_ns: int
+    feeds: frozenset[Feed]
+
+
 @dataclass(frozen=True)
 class Evidence:
     """`data` holds bronze/, silver/ and gold/; `sent` is the simulator's own record. Files are read once."""
@@ -57,6 +65,8 @@ class Evidence:
     windows: tuple[Window, ...] = ()
     lives: tuple[Life, ...] = ()
     deaths: tuple[Death, ...] = ()
+    endings: tuple[Ending, ...] = ()
+    """The simulator's own record, in the order of time."""
     lags: Mapping[str, int] = field(default_factory=dict)
     """What is unread after everything was stopped in order, by stream and group."""
     audit: str | None = None

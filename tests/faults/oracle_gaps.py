@@ -1,9 +1,17 @@
-"""I7: every gap has a cause among the run's faults; where nothing was lost none is declared."""
+"""I7: every gap has a cause among the run's faults; where nothing was lost none is declared.
 
-from collections.abc import Iterator, Sequence
+What may cost which gap says the cell. A gap of a connection (`reconnect`, `stale`) must be true besides: the exchange
+must have seen a connection that carried the channel end since the channel's last gap, or have withheld frames of it.
+"""
 
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from daedalus.summary.ledger import Feed
+from daedalus_common.events import Channel
+from daedalus_common.markets import Market
 from faults.cells import NOBODY_WATCHED, Window
-from faults.evidence import Evidence, Violation
+from faults.evidence import Ending, Evidence, Violation
 
 SECOND = 1_000_000_000
 LATE_SECONDS = 1.5
@@ -11,21 +19,28 @@ LATE_SECONDS = 1.5
 HANDING_OVER_SECONDS = 15.0
 """After an owner came or went the replicas share the markets out anew, one after the other."""
 EARLY_SECONDS = 0.5
+OF_A_CONNECTION = frozenset({"reconnect", "stale"})
+SEEN_LATE_NS = 2 * SECOND
+"""The exchange may see the end of a connection so much later than the client that ended it."""
 
 
 def no_needless_gap(evidence: Evidence) -> Iterator[Violation]:
     """The first gap of every channel needs no cause: before it nobody watched."""
     for market in evidence.markets:
         gaps = evidence.gaps[market]
-        begun: set[str] = set()
+        last: dict[str, Mapping[str, Any]] = {}
         for gap in gaps.iter_rows(named=True) if not gaps.is_empty() else ():
-            is_first = gap["reason"] == "start" and gap["channel"] not in begun
-            begun.add(gap["channel"])
+            channel, reason = gap["channel"], gap["reason"]
+            before = last.get(channel)
+            last[channel] = gap
+            where = f'{market.name} {channel}: gap "{reason}" (seq {gap["seq"]})'
             # A service whose clock jumps stamps its events wrongly, a server whose clock jumps their ids.
-            moments = (gap["capture_ts"], gap["stream_ms"] * 1_000_000)
-            if not is_first and not any(explained(gap["reason"], at, evidence.windows) for at in moments):
-                text = f'{market.name} {gap["channel"]}: gap "{gap["reason"]}" (seq {gap["seq"]}) has no cause'
-                yield Violation("I7", text, gap["capture_ts"])
+            if reason == "start" and before is None:
+                continue
+            if not any(explained(reason, at, evidence.windows) for at in _moments(gap)):
+                yield Violation("I7", f"{where} has no cause", gap["capture_ts"])
+            elif reason in OF_A_CONNECTION and not _has_ended(market, gap, before, evidence.endings):
+                yield Violation("I7", f"{where}: the exchange saw no connection end", gap["capture_ts"])
 
 
 def explained(reason: str, at_ns: int, windows: Sequence[Window]) -> bool:
@@ -36,3 +51,16 @@ def explained(reason: str, at_ns: int, windows: Sequence[Window]) -> bool:
         and window.began_ns - EARLY_SECONDS * SECOND <= at_ns <= window.ended_ns + late * SECOND
         for window in windows
     )
+
+
+def _has_ended(
+    market: Market, gap: Mapping[str, Any], before: Mapping[str, Any] | None, endings: Sequence[Ending]
+) -> bool:
+    feed = Feed(market, Channel(gap["channel"]))
+    first = 0 if before is None else min(_moments(before)) - SEEN_LATE_NS
+    last = max(_moments(gap)) + SEEN_LATE_NS
+    return any(first <= ending.at_ns <= last and feed in ending.feeds for ending in endings)
+
+
+def _moments(gap: Mapping[str, Any]) -> tuple[int, int]:
+    return gap["capture_ts"], gap["stream_ms"] * 1_000_000

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from daedalus_common.leases import Role
+from daedalus_common.plans import Plan, object_key
 from faults.cells import Action, Trial
 from faults.pipeline import SYMBOLS, TTL_SECONDS, Replica
 from faults.rig import OLDER_ROLES, Rig
@@ -172,8 +173,7 @@ def _wake(rig: Rig, role: Role, victim: Replica, others: list[Replica], said: in
     after = _footprint(rig, role)
     if rig.progress.epochs(role) != epochs:
         return False
-    changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
-    trial.zombie += [f"{victim.name} woke up and changed {name}" for name in changed]
+    trial.zombie += [f"{victim.name} woke up and changed {name}" for name in _changes(before, after)]
     return True
 
 
@@ -182,6 +182,18 @@ def _footprint(rig: Rig, role: Role) -> dict[str, Any]:
     if role is Role.WRITER:
         found |= {f"object {key}": size for key, size in rig.lake.objects().items()}
     return found
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What differs; but for objects which a committed plan names and that were not there yet.
+
+    A store knows no leases: an upload that was under way when the zombie fell asleep may go on. What it makes is what
+    the new owner will make of the same plan, under the same name, and whoever comes second leaves it as it is.
+    """
+    plans = [plan for name, found in before.items() if name.endswith(" plans") for plan in found.values()]
+    planned = {f"object {object_key(segment)}" for plan in plans for segment in Plan.decode(plan).segments}
+    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    return [name for name in names if name in before or name not in planned]
 
 
 def _wait_for_owners(rig: Rig, role: Role, names: set[str]) -> None:

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
@@ -224,11 +225,20 @@ class Rig:
     # the end
 
     def stop(self) -> bytes:
-        """Stops the market, then one service after the other when all is passed on; the simulator's ledger."""
+        """Stops the market, then one service after the other when all is passed on; the simulator's ledger.
+
+        One replica of each stays until the end, so that it owns every market and leaves nothing behind.
+        """
         self.simulator.post("/control/stop")
-        self._wait_for_silence()
+        others = [replica for role in ROLES for replica in self.of(role)[:-1]]
+        with ThreadPoolExecutor(len(others) + 1) as pool:
+            ending = [pool.submit(self._ended, replica) for replica in others]
+            self._wait_for_silence()
+            for done in ending:
+                done.result()
+        self._stop_role(Role.INGESTOR)
         ledger = json.dumps(self.simulator.ledger()).encode()
-        for role in (Role.INGESTOR, Role.FEATURIZER, Role.WRITER):
+        for role in (Role.FEATURIZER, Role.WRITER):
             self._stop_role(role)
         return ledger
 
@@ -243,10 +253,7 @@ class Rig:
             before = now
 
     def _stop_role(self, role: Role) -> None:
-        """All but one first, so that the last one owns every market and leaves nothing behind."""
-        *others, last = self.of(role)
-        for replica in others:
-            self._ended(replica)
+        [last] = self.of(role)
         self.stack.wait_until(
             lambda: set(self.progress.owners(role).values()) == {last.name}, f"{last.name} owns all", STOP_SECONDS
         )

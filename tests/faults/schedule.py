@@ -5,7 +5,7 @@ from random import Random
 
 from faults.cells import Cell
 
-PAIRED_SHARE = 0.6
+PAIRED_SHARE = 0.9
 """So many of the cells that may meet another one do so."""
 
 

@@ -78,7 +78,7 @@ def soak(seed: int, minutes: float, cells: Sequence[Cell], folder: Path, say: Sa
                 break
             time.sleep(rng.expovariate(1 / MEAN_PAUSE_SECONDS))
             windows += apply_round(rig, round_, f"{seed} {number}", say)
-        evidence = collect(rig, windows)
+        evidence = collect(rig, windows, say)
         peaks = dict(rig.usage.peaks())
         least = MIN_LIFE_SHARE * minutes * 60
         growth = [found for life in rig.usage.lives if (found := growth_of(life, least)) is not None]

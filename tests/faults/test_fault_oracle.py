@@ -8,11 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from daedalus.summary.ledger import Feed
+from daedalus_common.events import Channel
 from faults.cells import Cell, Window, nothing
-from faults.evidence import Death, Evidence
+from faults.evidence import Death, Ending, Evidence
 from faults.oracle import judge
 from faults.oracle_usage import LIMITS_BYTES, MAX_FILES
 from faults.usage import Life, Sample
+from support.etl_runs import BTC
 
 Change = Callable[[pa.Table], pa.Table]
 
@@ -162,7 +165,13 @@ def test_a_gap_where_nothing_was_lost_is_needless(evidence: Evidence) -> None:
     other_fault = window(gap, frozenset({"stale"}))
     assert "I7" in broken(replace(gap, windows=(other_fault,)))
     cause = window(gap, frozenset({"reconnect"}))
-    assert "I7" not in broken(replace(gap, windows=(cause,)))
+    assert "I7" in broken(replace(gap, windows=(cause,))), "the exchange saw no connection end"
+    at = int(gap.gaps[BTC].filter(reason="reconnect")["capture_ts"][0])
+    other = Ending(at, frozenset({Feed(BTC, Channel.TICKER)}))
+    assert "I7" in broken(replace(gap, windows=(cause,), endings=(other,))), "it carried another channel"
+    mine = Ending(at, frozenset({Feed(BTC, Channel.TRADES)}))
+    assert "I7" not in broken(replace(gap, windows=(cause,), endings=(other, mine)))
+    assert "I7" in broken(replace(gap, windows=(cause,), endings=(replace(mine, at_ns=at + 10**10),)))
     before = replace(cause, began_ns=cause.began_ns - 2 * 10**12, healed_ns=0, ended_ns=cause.began_ns - 10**12)
     assert "I7" in broken(replace(gap, windows=(before,)))
 

@@ -8,6 +8,7 @@ from faults.run import run_seed
 from support.seaweedfs import weed_binary
 
 
+@pytest.mark.alone
 @pytest.mark.e2e
 @pytest.mark.timeout(240)
 def test_faults_of_every_component_break_no_promise(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from ccxt.base.errors import ExchangeError
 from prometheus_client import REGISTRY
 
 from daedalus_common.events import Book, Channel, Gap, Heartbeat, Trade
@@ -224,3 +225,16 @@ def test_an_exchange_instance_knows_nothing_of_the_last_one():
     assert second.options.get("streamBySubscriptionsHash") != {"used": "up"}
     assert second.urls["api"]["public"] == "http://127.0.0.1:9/api/v3"
     assert second.orderbooks == {}
+
+
+async def test_what_still_comes_to_a_rejected_subscription_is_followed_by_a_gap_when_it_ends(sim):
+    patient = Backoff(timedelta(seconds=60), timedelta(seconds=60))
+    async with feed_bench(sim.url, {BTC: (TRADES,)}, backoff=patient) as bench:
+        bench.add(BTC)
+        await until(lambda: bench.count(Trade) > 5)
+        [subscription] = bench.feed._fed[BTC]
+        bench.feed.rejected(subscription, ExchangeError("try again later"))
+        seen = bench.count(Trade)
+        await until(lambda: bench.count(Trade) > seen + 5)
+        await sim.fault("drop")
+        await until(lambda: bench.reasons(TRADES) == ["start", "refused", "reconnect"], 10.0)

@@ -111,6 +111,19 @@ async def test_a_kill_at_any_point_doubles_nothing_and_loses_nothing(client, fol
     assert await in_late(client) == list(range(1, 501))
 
 
+async def test_a_folder_that_cannot_be_read_keeps_no_other_back(client, folder, sender, log_name):
+    bad = late_folder(folder, f"{MARKET.name}@log.late-2", 5)
+    (bad / "cursor").mkdir()
+    good = late_folder(folder, f"{MARKET.name}@log.late-3", 50)
+    with pytest.raises(IsADirectoryError):
+        await sender().look(asyncio.Event())
+    assert await in_late(client) == list(range(1, 51))
+    assert not good.exists()
+    (bad / "cursor").rmdir()
+    await sender().look(asyncio.Event())
+    assert len(await in_late(client)) == 55
+
+
 async def test_at_maxmemory_it_waits(client, folder, sender, log_name):
     path = late_folder(folder, f"{MARKET.name}@log.late-3", 50)
     await MarketLog(client).open_market(MARKET)

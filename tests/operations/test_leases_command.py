@@ -11,7 +11,8 @@ from typer.testing import Result
 
 from daedalus.operations.leases import read_leases
 from daedalus_common.broker.lease_keeper import LeaseKeeper
-from daedalus_common.broker.market_log import BEGINNING, MarketLog, Step
+from daedalus_common.broker.market_log import BEGINNING, MarketLog
+from daedalus_common.broker.steps import Step
 from daedalus_common.entries import encode
 from daedalus_common.events import Heartbeat
 from daedalus_common.leases import Lease, Role

@@ -244,6 +244,12 @@ def test_markets_and_days_are_chosen(daedalus: Auditor, bronze_of: Callable[...,
     assert [each["published"] for each in some] == [20, 20]
 
 
+def test_days_without_anything_are_told(daedalus: Auditor, recorded: BronzeBuilder) -> None:
+    assert recorded.keys
+    found = daedalus.json("audit", "--day", "2020-01-01")
+    assert found["notes"][0] == "binanceus:BTC-USDT: nothing is recorded in the time asked for"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

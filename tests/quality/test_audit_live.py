@@ -142,6 +142,21 @@ async def test_the_newest_objects_deleted_behind_the_cursor_are_missed(
     await audit("--offline")
 
 
+async def test_a_market_of_which_everything_was_deleted_is_missed(
+    client: Redis, market_log: MarketLog, lease_of: LeaseOf, disk: LocalDisk, folder: Path, audit: Audit
+) -> None:
+    lease = await lease_of(Role.INGESTOR)
+    await publish(market_log, lease, payloads(market_events(1, 300)))
+    market, report = await audit()
+    assert (report["problems"], market["market"]) == ([], BTC.name), "nothing had to be stored yet"
+    await written(client, disk, market_log)
+    for key in objects(folder):
+        (folder / key).unlink()
+    _, report = await audit(code=1)
+    [problem] = report["problems"]
+    assert "300 at least should be stored, and no segment is there" in problem
+
+
 async def test_dead_letters_are_accounted_for_from_parquet_alone(
     client: Redis, market_log: MarketLog, lease_of: LeaseOf, disk: LocalDisk, audit: Audit
 ) -> None:

@@ -1,6 +1,7 @@
 """The control endpoints: faults, pausing, stopping, and a ledger that says what was sent."""
 
 import asyncio
+import time
 from typing import Any
 
 import orjson
@@ -93,6 +94,9 @@ async def test_a_drop_concerns_only_the_clients_of_its_symbol(sim):
             async for _ in dropped:
                 pass
         await frames(kept, 20)
+        [ended] = (await sim.get("/control/ledger"))["ended"]
+    assert ended["streams"] == [["BTC/USDT", "trade"]]
+    assert abs(ended["at_ns"] - time.time_ns()) < 60e9
 
 
 async def test_what_is_generated_during_a_stall_is_never_sent(sim):

@@ -140,8 +140,9 @@ async def test_after_a_lost_tail_features_begin_anew_and_no_row_is_double(alive:
             await scene.cut_back(length)
             await scene.publish(1200, 1300)
             await scene.raised(writer)
-            await scene.featurized(featurizer)
-            for start in range(1300, 3000, 100):
+            await scene.publish(1300, 1400)
+            await scene.featurized(featurizer)  # notices at its next step, and begins anew
+            for start in range(1400, 3000, 100):
                 await scene.publish(start, start + 100)
                 await asyncio.sleep(0.05)
             await scene.featurized(featurizer)

@@ -9,7 +9,8 @@ import pytest
 from redis.asyncio import Redis
 
 from daedalus_common.broker import keys
-from daedalus_common.broker.market_log import BEGINNING, MarketLog, Row, Step
+from daedalus_common.broker.market_log import BEGINNING, MarketLog
+from daedalus_common.broker.steps import Row, Step
 from daedalus_common.entries import encode
 from daedalus_common.events import Genesis, Heartbeat
 from daedalus_common.leases import Lease, Role

@@ -79,7 +79,9 @@ async def test_what_is_taken_away_while_it_is_opened_is_opened_again(
 ) -> None:
     """Neither does the writer ask for ever for a cursor that nobody makes, nor does it end."""
     key = keys.stream(BTC, keys.RAW)
-    harmed = Harmed(client, lambda: client.delete(key) if what == "the stream" else client.xgroup_destroy(key, "writer"))
+    harmed = Harmed(
+        client, lambda: client.delete(key) if what == "the stream" else client.xgroup_destroy(key, "writer")
+    )
     async with running(build_writer(client, disk, [BTC], market_log=harmed)) as task:
         await until(harmed.came, task)
         await market_log.publish(await lease_of(Role.INGESTOR), 1, payloads(market_events(22, 50)))

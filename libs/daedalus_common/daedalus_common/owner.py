@@ -136,10 +136,10 @@ class Tenure:
 
     async def _keep(self) -> None:
         while not self._ended.is_set():
-            wait, seen = self._renew, None
+            wait = self._renew
+            # Before the round: what is given during it is looked at again.
+            seen = await self._handovers()
             try:
-                # Before the round: what is given during it is looked at again.
-                seen = await self._keeper.handovers()
                 for market in await self._keeper.renew():
                     self.release(market)
             except _AWAY as away:
@@ -160,11 +160,15 @@ class Tenure:
         """Until the next round is due, or somebody gave a market."""
         until = time.monotonic() + most.total_seconds()
         while (left := until - time.monotonic()) > 0 and not await pause(self._ended, min(left, LOOK.total_seconds())):
-            try:
-                if seen is not None and await self._keeper.handovers() != seen:
-                    return
-            except _AWAY:
-                return  # the round itself tells of it
+            if seen is not None and await self._handovers() != seen:
+                return
+
+    async def _handovers(self) -> int | None:
+        """None where the counter does not answer: in a cluster its node may be away, and the round goes on without."""
+        try:
+            return await self._keeper.handovers()
+        except _AWAY:
+            return None
 
 
 class Owner:

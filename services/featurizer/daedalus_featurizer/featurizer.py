@@ -66,7 +66,7 @@ class Featurizer:
         Raises redis errors; nothing is lost by them.
         """
         self._health.beat()
-        await self._follow_leases()
+        resumed = await self._follow_leases()
         works = list(self._works.values())
         hungry = [work for work in works if work.waiting < self._settings.max_entries]
         count = read_count(len(hungry), self._settings.max_entries)
@@ -79,7 +79,7 @@ class Featurizer:
             work.at_end = len(entries) < count and work.lease.market not in self._log.unanswered
         # Every market ends its turn before an error is raised: two turns must not step the same market at once.
         outcomes = await asyncio.gather(*(self._take_steps(work, commit_all) for work in works), return_exceptions=True)
-        for outcome in outcomes:
+        for outcome in (*resumed, *outcomes):
             if isinstance(outcome, BaseException):
                 raise outcome
         return any(len(entries) == count for entries in replies)
@@ -147,15 +147,17 @@ class Featurizer:
         self._works.pop(market, None)
         metrics.LAG_SECONDS.remove(market.exchange, market.symbol)  # its next owner tells it
 
-    async def _follow_leases(self) -> None:
+    async def _follow_leases(self) -> list[BaseException | None]:
+        """Drops and resumes markets; what kept some from that, for in a cluster others may go on."""
         held = dict(self._keeper.held)
         for market, work in list(self._works.items()):
             if held.get(market) != work.lease:
                 self._drop(market)
-        for market, lease in held.items():
-            if market not in self._works and self._refused.get(market) != lease.epoch:
-                await self._resume(lease)
+        leases = [lease for market, lease in held.items() if market not in self._works]
+        new = [lease for lease in leases if self._refused.get(lease.market) != lease.epoch]
+        outcomes = await asyncio.gather(*map(self._resume, new), return_exceptions=True)
         metrics.MARKETS.set(len(self._works))
+        return outcomes
 
     async def _resume(self, lease: Lease) -> None:
         market = lease.market

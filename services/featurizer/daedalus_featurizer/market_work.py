@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daedalus_common.batches import RawEntry, decode_batch
-from daedalus_common.broker.market_log import Row, Step
+from daedalus_common.broker.steps import Row, Step
 from daedalus_common.leases import Lease
 from daedalus_common.rows import RowSchema, pack_rows
 from daedalus_features import FeatureConfig, MarketState, advance, dump

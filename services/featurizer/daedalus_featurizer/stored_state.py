@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from daedalus_common.broker.market_log import StoredState
+from daedalus_common.broker.steps import StoredState
 from daedalus_features import HISTORY_COLUMNS, MarketState, SchemaError, load
 
 

@@ -85,16 +85,22 @@ class LateEvents:
                 log.exception("late events are not sent, trying again", retry_in=self._look_seconds)
 
     async def look(self, stop: asyncio.Event) -> None:
-        """Sends what can be sent now. Raises redis errors or OSError."""
+        """Sends what can be sent now. Raises the first of redis errors or OSErrors, when every folder had its turn:
+        a folder that cannot be read, or a node of a cluster that is away, keeps the others from nothing."""
         found = await asyncio.to_thread(self._folders)
         states = Counter(dict.fromkeys(("waiting", "other_redis", "not_configured", "damaged"), 0))
-        try:
-            for each in found:
+        failed: Exception | None = None
+        for each in found:
+            try:
                 states[await self._handle(each, stop) or "none"] += 1
-        finally:
-            states.pop("none", None)
-            for state, count in states.items():
-                metrics.LATE_FOLDERS.labels(state=state).set(count)
+            except (RedisError, OSError) as error:
+                failed = failed or error
+                states["waiting"] += 1
+        states.pop("none", None)
+        for state, count in states.items():
+            metrics.LATE_FOLDERS.labels(state=state).set(count)
+        if failed is not None:
+            raise failed
 
     def _folders(self) -> list[_Found]:
         named = ((path, FolderName.of(path.name)) for path in sorted(self._spool.folder.iterdir()) if path.is_dir())

@@ -43,6 +43,8 @@ _LARGEST_SEGMENT: Final = 8 * 1024 * 1024
 _SMALLEST_SEGMENT: Final = 64 * 1024
 _CHECK: Final = "spool"
 _LATE_RECORDS: Final = 1000
+_WEIGH_SECONDS: Final = 1.0
+"""Others write into the same bound, and late folders go."""
 _PASSING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """What may go by itself, or by somebody's hand while the ingestor runs."""
 
@@ -75,6 +77,7 @@ class Spool:
         self._limit = max_bytes
         self._retry_at = 0.0
         self._strays_bytes = 0
+        self._weigh_at = 0.0
         self._locks: dict[Market, int] = {}
         self._problem = ""
         try:
@@ -109,7 +112,8 @@ class Spool:
     async def open(self, market: Market, log_id: str, *, patiently: bool = True) -> MarketSpool:
         """What an earlier process left of the market, if anything, is in it. Raises SpoolError.
 
-        `patiently`: waits a moment for another process that has the folder. `log_id` names the stream: events of another Redis, or of one whose data are gone, are not for this one.
+        `log_id` names the stream: events of another Redis, or of one whose data are gone, are not for this one.
+        `patiently`: waits a moment for another process that has the folder.
         """
         folder = self._folder_of(market, log_id)
         try:
@@ -197,6 +201,7 @@ class Spool:
         while not await pause(stop, FLUSH.total_seconds()):
             for market in tuple(self.markets.values()):
                 await market.flush()
+            await self._weigh_again()
             if self._problem and not self.is_waiting():
                 await self._try_again()
             self.report()
@@ -247,8 +252,20 @@ class Spool:
     def _folder_of(self, market: Market, log_id: str) -> Path:
         return self.folder / in_time_name(market.name, log_id)
 
+    async def _weigh_again(self) -> None:
+        if self._clock() >= self._weigh_at and not self.is_waiting():
+            self._weigh_at = self._clock() + _WEIGH_SECONDS
+            try:
+                self._strays_bytes = await asyncio.to_thread(self._size_without, self._ours())
+            except OSError as error:
+                self._fails(error)
+
     def _weigh_strays(self) -> None:
         """Files of markets that are not open here: they are left alone, and count."""
-        ours = {self._folder_of(market, spool.log_id).name for market, spool in self.markets.items()}
-        strays = [path for path in self.folder.iterdir() if path.is_dir() and path.name not in ours]
-        self._strays_bytes = sum(map(size_of, strays))
+        self._strays_bytes = self._size_without(self._ours())
+
+    def _ours(self) -> frozenset[str]:
+        return frozenset(self._folder_of(market, spool.log_id).name for market, spool in self.markets.items())
+
+    def _size_without(self, ours: frozenset[str]) -> int:
+        return sum(size_of(path) for path in self.folder.iterdir() if path.is_dir() and path.name not in ours)

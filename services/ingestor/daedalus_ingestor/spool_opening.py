@@ -55,7 +55,7 @@ async def open_spool_afterwards(spool: Spool, client: Client, lease: Lease) -> M
     """An empty spool for a market that is fed without one, as a former owner that is frozen or cut off still had its
     folder, or the disk failed; what is in the folder is late by now. None: not yet. Raises redis errors."""
     market = lease.market
-    log_id = await client.hget(keys.sequence(market), _LOG_ID)
+    log_id: Any = await client.hget(keys.sequence(market), _LOG_ID)
     if log_id is None or spool.is_waiting():
         return None
     try:

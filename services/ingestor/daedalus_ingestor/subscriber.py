@@ -114,8 +114,10 @@ class Subscriber:
         return False
 
     def lose(self, subscription: Subscription, reason: Reason, error: BaseException) -> None:
-        """Declares the gap and plans the next attempt; nothing happens to one that is not subscribed."""
+        """Declares the gap, and plans the next attempt unless that is done."""
         if subscription.state not in (State.LIVE, State.STARTING):
+            # It waits for its next attempt; what the last one still brought has ended the gap of that time.
+            self.declare(subscription, reason)
             return
         now, backoff = self._clock(), self._settings.backoff
         lasted = subscription.state is State.LIVE and now - subscription.since >= backoff.first_delay.total_seconds()

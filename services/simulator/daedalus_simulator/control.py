@@ -88,7 +88,20 @@ class Control:
         with_ids = request.query.get("ids", "1") != "0"
         asked = [self._instrument_id(request.query["symbol"])] if "symbol" in request.query else self.source.instruments
         symbols = {self.source.instruments[i].symbol: self._symbol(i, with_ids, int(since)) for i in asked}
-        return {**await self.status(request), "symbols": symbols, "faults": list(self.exchange.faults)}
+        return {
+            **await self.status(request),
+            "symbols": symbols,
+            "faults": list(self.exchange.faults),
+            "ended": self._ended(),
+        }
+
+    def _ended(self) -> list[dict[str, object]]:
+        """The connections that ended, each with what it was subscribed to: what was on its way then may be lost."""
+        symbols = {id_: instrument.symbol for id_, instrument in self.source.instruments.items()}
+        return [
+            {"at_ns": at_ns, "streams": [(symbols[id_], channel) for id_, channel in streams if id_ in symbols]}
+            for at_ns, streams in self.exchange.endings
+        ]
 
     def _symbol(self, instrument_id: str, with_ids: bool, since: int) -> dict[str, object]:
         ledger = self.exchange.ledger(instrument_id)

@@ -1,6 +1,7 @@
 """The state of the exchange: who is subscribed to what, what was sent, and which faults are on."""
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from daedalus_simulator.ledger import InstrumentLedger
 _FRAMES_PER_TURN = 128
 """A flood hands the event loop back this often (about 1 ms): REST, pings and other connections stay alive."""
 _FAULTS_KEPT = 1000
+_ENDINGS_KEPT = 10_000
 
 Recorder = Callable[[str, Frame], None]
 
@@ -42,6 +44,8 @@ class Exchange:
         self._recorder: Recorder | None = None
         self.connections: set[Connection] = set()
         self.connections_opened = 0
+        self.endings: deque[tuple[int, tuple[Stream, ...]]] = deque(maxlen=_ENDINGS_KEPT)
+        """When connections ended, by the wall clock in ns, and what they were subscribed to."""
         self.bytes_sent = 0
         self.ledgers: dict[str, InstrumentLedger] = {}
         self.faults: deque[dict[str, object]] = deque(maxlen=_FAULTS_KEPT)
@@ -79,6 +83,8 @@ class Exchange:
 
     def disconnect(self, connection: Connection) -> None:
         self.connections.discard(connection)
+        if connection.streams:
+            self.endings.append((time.time_ns(), tuple(connection.streams.values())))
         for name in list(connection.streams):
             self.unsubscribe(connection, name)
 

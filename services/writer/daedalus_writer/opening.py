@@ -11,7 +11,8 @@ from functools import partial
 import structlog
 
 from daedalus_common.broker.keys import GOLD, RAW, SILVER
-from daedalus_common.broker.market_log import BEGINNING, MarketLog, Settlement
+from daedalus_common.broker.market_log import BEGINNING, MarketLog
+from daedalus_common.broker.settlements import Settlement
 from daedalus_common.leases import Lease
 from daedalus_common.markets import Market
 from daedalus_writer import metrics

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 from collections import deque
+from contextlib import suppress
 
 from faults.tools.tcp_rules import Medium, Way
 

@@ -62,7 +62,9 @@ def audit(
         reaches_now = last is None or last >= now.date()
         waiting: dict[Market, Waiting] = {}
         if reaches_now and not offline:
-            waiting = _waiting(found.config, markets, result.notes)
+            unseen = _unseen(found.config, markets) if market is None and first is None else ()
+            waiting = _waiting(found.config, (*markets, *unseen), result.notes)
+            markets = (*markets, *(each for each in unseen if each in waiting))
         with progress(markets) as tick, ThreadPoolExecutor(4) as pool:
             for each in markets:
                 filters = FilterSpec(begin=first, end=last)
@@ -78,6 +80,13 @@ def audit(
     raise typer.Exit(0 if result.reconciled else EXIT_FAILED)
 
 
+def _unseen(config: "Config | None", markets: "Sequence[Market]") -> "Sequence[Market]":
+    """Configured markets without any segment: Redis may know that they had some."""
+    names = {market.name for market in markets}
+    configured = () if config is None else (settings.market for settings in config.markets())
+    return tuple(market for market in configured if market.name not in names)
+
+
 def _waiting(config: "Config | None", markets: "Sequence[Market]", notes: list[str]) -> "dict[Market, Waiting]":
     """Before the objects are listed; a server that does not answer is told and no fault of the recording."""
     from redis.exceptions import RedisError
@@ -89,14 +98,19 @@ def _waiting(config: "Config | None", markets: "Sequence[Market]", notes: list[s
         notes.append("Redis was not asked what waits to be stored: give --config for that")
         return {}
     try:
-        return asyncio.run(_ask(config, markets))
+        found, unknown = asyncio.run(_ask(config, markets))
+        for market, error in unknown.items():
+            notes.append(f"{market.name}: its server does not tell what waits to be stored: {mask_url(str(error))}")
+        return found
     except (RedisError, OSError, TimeoutError, WrongKind) as error:
         reason = mask_url(str(error) or type(error).__name__)
         notes.append(f"Redis ({mask_url(config.redis.url)}) does not tell what waits to be stored: {reason}")
         return {}
 
 
-async def _ask(config: "Config", markets: "Sequence[Market]") -> "dict[Market, Waiting]":
+async def _ask(
+    config: "Config", markets: "Sequence[Market]"
+) -> "tuple[dict[Market, Waiting], dict[Market, Exception]]":
     from daedalus.operations.server import connected
     from daedalus.quality.waiting import read_waiting
 

@@ -165,11 +165,18 @@ def consequences(market: Market, stream: str, group: GroupView) -> list[str]:
     ]
     role = role_of(stream, group.name)
     if role is not None:
-        lines.append(
-            f"This group is the {role}'s own cursor. If a {role} of this market runs again, it begins at the oldest "
-            "entry left in the stream, and what it had done with these is done twice."
-        )
+        begins = _beginning(role, stream)
+        lines.append(f"This group is the {role}'s own cursor. If a {role} of this market runs again, {begins}.")
     return lines
+
+
+def _beginning(role: Role, stream: str) -> str:
+    """Where an owner goes on whose group was removed."""
+    if role is Role.FEATURIZER:
+        return "features begin anew behind the newest entry, and none are computed for what was not read"
+    if stream == keys.LATE:
+        return "it begins at the oldest entry left in the stream, and stores twice what it had stored of these"
+    return "it begins at the oldest entry left in the stream, and leaves out what the store has of these"
 
 
 def _in_use(market: Market, stream: str, group: str, owner: str) -> GroupInUse:

@@ -110,6 +110,13 @@ def audit_market(
             f"{market.name}: {found.total('waiting'):,} numbers of the last {SETTLED_AFTER.seconds // 60} minutes are "
             "not stored; Redis, where they may wait, was not asked"
         )
+    if not found.objects:
+        found.notes.append(f"{market.name}: nothing is recorded in the time asked for")
+        if waiting is not None and filters.begin is None and waiting.passed and not rejected.numbers:
+            found.problems.append(
+                f"{market.name}: Redis has given {waiting.newest[1]:,} numbers, of which {waiting.passed:,} at least "
+                "should be stored, and no segment is there"
+            )
     tick(f"{market.name} late and features")
     _count_late(stores.bronze, market, filters, found)
     _count_features(stores.features, market, filters, found)

@@ -34,6 +34,11 @@ class Waiting:
     first: tuple[int, int] | None
     """Of the first entry after the writer's cursor, before which all was durable; None where nothing waited."""
 
+    @property
+    def passed(self) -> int:
+        """How many numbers were given before the first that waits."""
+        return self.newest[1] if self.first is None else self.first[1] - 1
+
     def begin(self, generation: int) -> int:
         """The number from which on those of a generation waited."""
         if self.first is None or generation < self.first[0]:

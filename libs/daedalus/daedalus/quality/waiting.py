@@ -7,21 +7,40 @@ there when objects are listed later, and what a writer at work stores meanwhile 
 from collections.abc import Iterable
 from typing import cast
 
+from redis.exceptions import RedisError
+
 from daedalus.operations.server import groups_or_none
 from daedalus.quality.ledger import Waiting
 from daedalus_common.batches import RawEntry
 from daedalus_common.broker import keys
 from daedalus_common.broker.client import Client
+from daedalus_common.broker.cluster import ClusterClient
 from daedalus_common.markets import Market
 
 _LOOKED_AT = 100
 """Entries: strangers' ones at the head of the stream have no number."""
 
 
-async def read_waiting(client: Client, markets: Iterable[Market]) -> dict[Market, Waiting]:
-    """Of the markets that the server knows. Raises redis errors."""
-    found = {market: await _of_market(client, market) for market in markets}
-    return {market: waiting for market, waiting in found.items() if waiting is not None}
+async def read_waiting(
+    client: Client, markets: Iterable[Market]
+) -> tuple[dict[Market, Waiting], dict[Market, Exception]]:
+    """Of the markets that the server knows; and of a cluster, why others are unknown: their node may be away.
+
+    Raises the redis errors of a single server.
+    """
+    found: dict[Market, Waiting] = {}
+    unknown: dict[Market, Exception] = {}
+    for market in markets:
+        try:
+            waiting = await _of_market(client, market)
+        except (RedisError, OSError) as error:
+            if not isinstance(client, ClusterClient):
+                raise
+            unknown[market] = error
+        else:
+            if waiting is not None:
+                found[market] = waiting
+    return found, unknown
 
 
 async def _of_market(client: Client, market: Market) -> Waiting | None:

@@ -67,6 +67,8 @@ def connect(
         "socket_connect_timeout": seconds,
         "health_check_interval": 0,
         "protocol": 2,
+        # What is asked side by side is bounded by the markets. At redis-py's 100 a writer of 26 could not open them.
+        "max_connections": 10_000,
     }
     if cluster:
         return ClusterClient.from_url(url, **settings)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, Self, cast
 
+from redis._parsers import AsyncCommandsParser
 from redis.asyncio.cluster import ClusterNode, ClusterPipeline, RedisCluster
 from redis.cluster import get_node_name
 from redis.exceptions import (
@@ -51,6 +52,7 @@ class ClusterClient(RedisCluster):
         # The nodes it learns of replace the given one. It is asked again where none of them answers any more: a cluster
         # that came back under other addresses still has its name.
         self._given = host, port
+        self.commands_parser = _Commands(self)
         self._failed: str | None = None
         self._refreshed_at = 0.0
         self._hanging: dict[str, asyncio.Task[None]] = {}
@@ -151,6 +153,28 @@ class ClusterClient(RedisCluster):
         """Those of the last known topology, by name."""
         await self.discover()
         return sorted(self.get_primaries(), key=lambda node: str(node.name))
+
+
+class _Commands(AsyncCommandsParser):
+    """Learns the commands from any master: redis-py asks the first one, so that while that is away no client begins."""
+
+    def __init__(self, client: ClusterClient) -> None:
+        super().__init__()
+        self._client = client
+
+    async def initialize(self, node: ClusterNode | None = None) -> None:
+        """Of `node`, or else of the first master that answers. Raises the last one's redis error."""
+        first = [] if node is None else [node]
+        asked = first + [each for each in self._client.get_primaries() if each not in first]
+        for number, each in enumerate(asked):
+            try:
+                await super().initialize(each)
+            except (RedisConnectionError, RedisTimeoutError):
+                if number == len(asked) - 1:
+                    raise
+            else:
+                self._client.nodes_manager.default_node = each
+                return
 
 
 class _Pipeline(ClusterPipeline):

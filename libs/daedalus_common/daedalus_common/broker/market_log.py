@@ -18,6 +18,8 @@ from daedalus_common.broker.client import Client
 from daedalus_common.broker.dead_letters import DeadLetter
 from daedalus_common.broker.errors import Conflict
 from daedalus_common.broker.scripts import Argument, Scripts
+from daedalus_common.broker.settlements import Settlement
+from daedalus_common.broker.steps import Step, StoredState
 from daedalus_common.broker.stream_looks import StreamLook, look_at
 from daedalus_common.broker.stream_reads import Read, read_streams
 from daedalus_common.gap_tracking import GapState
@@ -70,57 +72,6 @@ class Place(msgspec.Struct, frozen=True):
     stream: str
     after: str
     count: int
-
-
-class StoredState(msgspec.Struct, frozen=True):
-    """The featurizer's state as committed; `hot` is None before the first step."""
-
-    genesis: str | None
-    hot: bytes | None
-    history: tuple[bytes, ...]
-
-
-class Row(msgspec.Struct, frozen=True):
-    """A Silver or Gold row to add to its stream."""
-
-    layer: str
-    table: str
-    payload: bytes
-
-
-class Step(msgspec.Struct, frozen=True):
-    """The featurizer's atomic step: entries up to `to_id` became `rows` and the new state."""
-
-    from_id: str
-    to_id: str
-    entries: int
-    hot: bytes
-    history: Sequence[bytes]
-    """Rows to add to the ring."""
-    keep_history: int
-    """Length of the ring after the step."""
-    rows: Sequence[Row]
-    server: str = ""
-    """The server process that state and entries were read from; "" = whichever it is."""
-    genesis: str = ""
-    """The stored genesis that the state was read with; "" = whichever it is."""
-
-
-class Settlement(msgspec.Struct, frozen=True):
-    """What the store has of a stream, as the writer found it under one server process."""
-
-    stream: str
-    server: str
-    durable: bytes
-    """For the next writer that opens the stream."""
-    counters: Mapping[str, str] = {}
-    """Of the newest objects, as `plans.make_plan` takes them, where the server has lost some."""
-    lost: bool = False
-    """The server lacks entries that are durable. What follows are the ends to get beyond, of raw, silver and gold."""
-    last_ids: tuple[str, str, str] = ("", "", "")
-    seqs: tuple[int, int, int] = (0, 0, 0)
-    generation: int = 0
-    ts: int = 0
 
 
 class MarketLog:
