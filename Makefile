@@ -13,6 +13,8 @@ BENCH ?= full
 SEEDS ?= 20
 MINUTES ?= 30
 PYTEST_ARGS ?=
+WORKERS ?= 3
+PIPELINES ?= 2
 COMPOSE = cd deploy/compose && $(if $(DEMO),DAEDALUS_CONFIG=./daedalus.demo.yaml )docker compose $(if $(DEMO),--profile demo)
 
 export PYTHON
@@ -33,8 +35,12 @@ $(STAMP): requirements.lock $(PROJECTS) tools/bootstrap
 demo: $(STAMP) ## simulated exchange to Parquet for DURATION (60s) into DATA_DIR (data-demo), with a summary
 	$(BIN)/daedalus up --demo --duration $(DURATION) --data-dir $(DATA_DIR)
 
+# Tests wait more than they compute, so there are more workers than cores; whole pipelines compute, so fewer of them run
+# at once. What measures time, or builds containers, runs by itself. (pytest's 5: none of the chosen tests is of this kind.)
 test: $(STAMP) ## run every test (PYTEST_ARGS is passed on)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not e2e and not alone and not docker" $(PYTEST_ARGS) || [ $$? = 5 ]
+	$(BIN)/python -m pytest -n $(PIPELINES) -m "e2e and not alone and not docker" $(PYTEST_ARGS) || [ $$? = 5 ]
+	$(BIN)/python -m pytest -m "alone or docker" $(PYTEST_ARGS) || [ $$? = 5 ]
 
 check: static test-fast ## everything that must pass before a change lands, but the end-to-end tests
 
@@ -57,12 +63,12 @@ docs: $(STAMP) ## generated documentation is current
 	$(BIN)/python tools/generated_docs.py --check docs
 
 test-fast: $(STAMP) ## the tests that start no whole pipeline
-	$(BIN)/python -m pytest -m "not e2e" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not e2e and not alone and not docker" $(PYTEST_ARGS)
 
 bench: $(STAMP) ## measure (BENCH=short for a quick run)
 	$(BIN)/python -m benchmarks --size $(BENCH)
 
-faults: $(STAMP) ## break a running pipeline on purpose (SEEDS=20, or SEED=n; ONLY=component:fault; FAULTS_ARGS)
+faults: $(STAMP) ## break a running pipeline on purpose (SEEDS=20, or SEED=1-5,9; ONLY=component:fault; FAULTS_ARGS)
 	PYTHONPATH=tests $(BIN)/python -m faults --seeds $(SEEDS) $(if $(SEED),--seed $(SEED)) \
 		$(if $(ONLY),--only "$(ONLY)") $(FAULTS_ARGS)
 

@@ -94,7 +94,10 @@ class ComposeStack:
 
     def up(self, *arguments: str) -> None:
         """Returns when everything is healthy. Raises AssertionError with what Docker said."""
-        self.compose("up", "--detach", "--wait", "--wait-timeout", "240", *arguments, seconds=400)
+        try:
+            self.compose("up", "--detach", "--wait", "--wait-timeout", "240", *arguments, seconds=400)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.compose('logs', '--tail', '15')}") from None
 
     def down(self) -> None:
         self.compose("down", "--volumes", "--timeout", "5", seconds=120)
