@@ -45,6 +45,7 @@ if missing redis_users.acl || [ "$here/redis/users.acl" -nt "$folder/redis_users
         rules=$(printf '%s\n' "$rules" | sed "s/@redis_$user@/$hash/")
     done
     printf '%s\n' "$rules" | write redis_users.acl
+    echo "a Redis that runs reads it when it starts again: docker compose restart redis"
 fi
 
 make_name s3_root_user daedalus-root

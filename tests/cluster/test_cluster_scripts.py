@@ -59,7 +59,7 @@ async def live(log: MarketLog, market: Market, leases: dict[Role, Lease]) -> Non
     """A market's life: ten events, features of them, a plan that is carried out with one dead letter."""
     server = await log.open_market(market)
     now = time.time_ns()
-    genesis = Genesis(now, "id", "{}")
+    genesis = Genesis(now, "id", b"{}")
     await log.add_genesis(leases[Role.FEATURIZER], genesis.id, now, encode(genesis), [SCHEMA])
     events = [(now + n, encode(Heartbeat(now + n))) for n in range(9)]
     assert (await log.publish(leases[Role.INGESTOR], 1, events)).added == 9
@@ -88,9 +88,10 @@ async def live(log: MarketLog, market: Market, leases: dict[Role, Lease]) -> Non
 async def bury_a_row(client: ClusterClient, market: Market) -> str:
     """A dead letter of silver that is understood today; its id."""
     [letter] = [letter async for letter in letters(client, market)]
-    fields = {b"stream": b"silver", b"id": letter.entry_id, b"reason": b"odd"}
-    [(_, stored)] = await client.xrange(keys.dead_letters(market))
-    id_ = await client.xadd(keys.dead_letters(market), {**fields, b"fields": stored[b"fields"]})
+    buried: Any = await client.xrange(keys.dead_letters(market))
+    [(_, stored)] = buried
+    fields: Any = {b"stream": b"silver", b"id": letter.entry_id, b"reason": b"odd", b"fields": stored[b"fields"]}
+    id_: Any = await client.xadd(keys.dead_letters(market), fields)
     return str(id_.decode())
 
 

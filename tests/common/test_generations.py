@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -214,7 +215,7 @@ class TestSettling:
 
     async def test_counters_only_grow(self, client: Redis, market_log: MarketLog, lease_of: LeaseOf) -> None:
         writer = await lease_of(Role.WRITER)
-        stored = {"a": "20260203T14 9", "b": "20260203T14 12", "c": "20260203T15 1"}
+        stored: Any = {"a": "20260203T14 9", "b": "20260203T14 12", "c": "20260203T15 1"}
         await client.hset(keys.counters(BTC), mapping=stored)
         found = {"a": "20260203T14 10", "b": "20260203T14 3", "c": "20260203T14 99", "d": "20260203T14 1"}
         await market_log.settle(writer, Settlement(keys.RAW, await market_log.open_market(BTC), b"{}", found))

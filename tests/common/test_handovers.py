@@ -8,6 +8,7 @@ from datetime import timedelta
 from importlib.resources import files
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -143,7 +144,7 @@ async def test_the_load_goes_with_the_market(client: Redis) -> None:
         a.load.count(BTC, 200)
     await a.renew()
     await a.leave()
-    told = float(await client.hget(keys.lease(BTC, Role.WRITER), "load"))
+    told = float(await client.hget(keys.lease(BTC, Role.WRITER), "load") or 0)
     assert told == pytest.approx(200, rel=0.05)
     b = keeper(client, "b", markets=[BTC], monotonic=lambda: 1000.0)
     await b.renew()
@@ -222,8 +223,8 @@ async def test_a_server_that_lost_everything_gives_each_market_one_owner_again(c
 async def test_an_older_builds_leases_are_understood(client: Redis) -> None:
     """Without a load and without a ttl."""
     now_ms = int((await client.time())[0]) * 1000
-    old = {"epoch": "3", "token": "t", "owner": "old", "since_ms": str(now_ms)}
-    await client.hset(keys.lease(BTC, Role.WRITER), mapping={**old, "expires_ms": str(now_ms + HOUR_MS)})
+    old: Any = {"epoch": "3", "token": "t", "owner": "old", "since_ms": now_ms, "expires_ms": now_ms + HOUR_MS}
+    await client.hset(keys.lease(BTC, Role.WRITER), mapping=old)
     a = keeper(client, "a", markets=[BTC])
     await a.renew()
     assert not a.held

@@ -39,7 +39,7 @@ def test_no_reply_is_ever_taken_for_that_of_another_command(proxy: TcpProxy, val
         pipeline = client.pipeline(transaction=False)
         keys = [f"{number}:{turn}" for turn in range(20)]
         for key in keys:
-            pipeline.echo(key + "." * 3000)
+            pipeline.echo(key + "." * 3000)  # type: ignore[unused-awaitable]
         for key, found in zip(keys, await pipeline.execute(), strict=True):
             answers += 1
             if found != key.encode() + b"." * 3000:

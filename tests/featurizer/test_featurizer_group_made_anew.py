@@ -51,7 +51,7 @@ async def test_features_begin_anew_behind_what_is_there(
             while not await is_at_the_end(market_log):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
     batch = decode_batch(await market_log.read(BTC, keys.RAW, BEGINNING, 10_000))
-    (*_, (_, genesis)) = [item for item in batch.packed if isinstance(item[1], Genesis)]
+    *_, genesis = [event for _, event in batch.packed if isinstance(event, Genesis)]
     stored = await market_log.stored_state(BTC)
     assert stored.genesis == genesis.id
     for name, (times, *_) in (await streamed(market_log)).items():

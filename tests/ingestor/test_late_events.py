@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -59,7 +60,8 @@ def late_folder(folder: Path, name: str, count: int, epoch: int = 1, market: Mar
 
 
 async def in_late(client: Redis, key: str = LATE) -> list[int]:
-    return [decode(fields[b"e"]).capture_ts for _, fields in await client.xrange(key)]
+    entries: Any = await client.xrange(key)
+    return [decode(fields[b"e"]).capture_ts for _, fields in entries]
 
 
 async def test_a_late_folder_is_sent_and_goes(client, folder, sender, log_name):

@@ -71,7 +71,7 @@ def all_owned_by(stack: Stack, role: Role, *names: str) -> bool:
 
 def check_everything_once(data: Path) -> dict[str, int]:
     """Every market's sequence is in Bronze without a hole, Silver and Gold are what follows from it; Silver rows."""
-    rows = {}
+    rows: dict[str, int] = {}
     for market in MARKETS:
         tables = [name for name in ("orderbook", "trades", "control") if (data / "bronze" / "ccxt" / name).exists()]
         of_market = [t for t in tables if list((data / "bronze" / "ccxt" / t).glob(f"{market.partition}/**/*.parquet"))]

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class Crash(Exception):
 class DyingDisk(LocalDisk):
     """The real disk, until the process dies after the first create."""
 
-    def create(self, key: str, data: bytes | memoryview, metadata: dict[str, str]) -> CreateResult:  # type: ignore[override]
+    def create(self, key: str, data: bytes | memoryview, metadata: Mapping[str, str]) -> CreateResult:
         super().create(key, data, metadata)
         raise Crash
 

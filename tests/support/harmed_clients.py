@@ -58,7 +58,7 @@ async def send_much(client: Client, number: int) -> None:
     """Twice, so that one is often under way when the connection is reset."""
     pipeline = client.pipeline(transaction=False)
     for turn in range(10):
-        pipeline.set(f"{{k{number}}}:{turn}", PAYLOAD)
+        pipeline.set(f"{{k{number}}}:{turn}", PAYLOAD)  # type: ignore[unused-awaitable]
     await pipeline.execute()
     await client.set(f"{{k{number}}}", PAYLOAD)
 

@@ -22,6 +22,7 @@ import yaml
 from redis.asyncio import Redis
 
 from daedalus_common.broker import keys
+from daedalus_common.broker.client import Client
 from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.broker.market_log import MAX_DEAD_LETTERS, MarketLog
 from daedalus_common.leases import Lease, Role
@@ -46,7 +47,7 @@ MODULE = ("-m", "daedalus_writer")
 
 
 def build_writer(
-    client: Redis,
+    client: Client,
     store: ObjectStore,
     markets: Sequence[Market],
     *,

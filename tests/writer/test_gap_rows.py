@@ -260,7 +260,8 @@ async def test_polars_duckdb_and_pandas_read_the_quality_tables_by_their_partiti
     query = (
         f"select symbol, reason, max(lost) from read_parquet('{glob}', hive_partitioning=true) group by all order by 2"
     )
-    assert duckdb.sql(query).fetchall() == [
+    found: Any = duckdb.sql(query)
+    assert found.fetchall() == [
         ("BTC-USDT", "reconnect", None),
         ("BTC-USDT", "server_lost", 4),
         ("BTC-USDT", "start", None),

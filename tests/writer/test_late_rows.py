@@ -10,7 +10,7 @@ from daedalus.etl.bronze_catalog import BronzeCatalog
 from daedalus_common.broker import keys
 from daedalus_common.broker.market_log import LateEvent, MarketLog
 from daedalus_common.entries import encode
-from daedalus_common.events import Book, Gap, Heartbeat, Ticker, Trade
+from daedalus_common.events import Book, Event, Gap, Heartbeat, Ticker, Trade
 from daedalus_common.leases import Role
 from daedalus_common.markets import Market
 from daedalus_common.plans import HOUR_NS
@@ -44,7 +44,7 @@ def anomalies() -> float:
 
 async def test_late_events_become_rows_of_their_own_tables(client, market_log, disk, folder):
     ts = FEB_3_14H
-    events = [
+    events: list[Event] = [
         Book(ts, None, 7, ((1.0, 2.0),), ((3.0, 4.0),)),
         Trade(ts + 1, 5, "t1", 1.5, 2.5, "sell"),
         Ticker(ts + 2, None, *(None,) * 11),

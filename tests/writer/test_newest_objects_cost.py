@@ -63,7 +63,7 @@ def test_years_of_data_cost_no_more_listings_than_a_day(stream: str, most: int, 
     for year in (2023, 2024, 2025):
         fill_year(tmp_path, year)
         store = Counted(LocalDisk(tmp_path, fsync=False))
-        found = newest_objects(store, BTC, stream)  # type: ignore[arg-type]
+        found = newest_objects(store, BTC, stream)
         assert [stamp.partition("T")[0] for stamp in found.counters.values()] == [f"{year}1228"]
         pages.append(store.pages)
     assert len(set(pages)) == 1, pages

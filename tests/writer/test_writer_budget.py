@@ -55,7 +55,7 @@ async def add_rows(client: Redis, first: int, count: int) -> None:
     packed = pack_rows(SCHEMA, np.arange(first, first + count), np.ones((count, 60)))
     async with client.pipeline(transaction=False) as pipe:
         for seq, row in enumerate(packed, first):
-            pipe.xadd(keys.stream(BTC, keys.SILVER), {"s": seq, "c": "orderbook", "p": row})
+            pipe.xadd(keys.stream(BTC, keys.SILVER), {"s": seq, "c": "orderbook", "p": row})  # type: ignore[unused-awaitable]
         await pipe.execute()
 
 

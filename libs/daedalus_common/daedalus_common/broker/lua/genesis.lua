@@ -6,7 +6,7 @@ if redis.call('HGET', KEYS[4], 'genesis') == ARGV[3] then return 'ALREADY' end
 for i = 6, #ARGV, 2 do redis.call('HSET', KEYS[5], ARGV[i], ARGV[i + 1]) end
 -- A step moves the cursor with the state. So the group was removed and made again: what it would read has had its
 -- features, or came behind entries that were trimmed unread.
-if redis.call('HEXISTS', KEYS[4], 'hot') == 1 and cursor_of(KEYS[1], 'featurizer') == '0-0' then
+if redis.call('HGET', KEYS[4], 'hot') and cursor_of(KEYS[1], 'featurizer') == '0-0' then
   redis.call('HDEL', KEYS[4], 'hot')
   skip_to_end(KEYS[1], 'featurizer')
 end
