@@ -13,7 +13,7 @@ from faults.cells import Cell, Trial, Window
 from faults.progress import Ends, Moved
 from faults.rig import Rig
 
-RECOVERY_SECONDS = 20.0
+RECOVERY_SECONDS = 30.0
 """The bound of I6: from the end of a fault until every group has passed what was there, and events are fresh."""
 MIN_EVENTS = 20
 """A cell counts only if so many events moved through its component, from the fault's beginning to the recovery."""
