@@ -6,6 +6,8 @@ beside the stream, for every writer that opens it later.
 unfinished plan -> another server process than last time? -> newest objects -> settle
 """
 
+import asyncio
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
@@ -34,6 +36,7 @@ class Opening:
         self._log = market_log
         self._carrier = carrier
         self._patience = patience
+        self._looks: dict[Market, _Looks] = {}
 
     async def known(self, market: Market, stream: str, server: str = "") -> Known:
         """What was found when the stream was settled last, by whichever writer."""
@@ -52,7 +55,9 @@ class Opening:
         is_settled = server == before.server and cursor.id != BEGINNING
         if stream not in _CHECKED or not server or is_settled:
             return Known(server, before.ends, muted)
-        newest = await self._newest(market, stream)
+        if before.server in ("", server):
+            self._looks.pop(market, None)  # the group, or the whole market, was removed meanwhile
+        newest = await self._newest(lease, stream, server)
         after = Durable(server, joined(before.ends, newest.ends))
         beyond = unexplained(newest.ends, cursor.id, before.ends)
         if beyond is None:
@@ -61,7 +66,7 @@ class Opening:
             log.warning("the server no longer knew what was written", market=market.name, stream=stream, to=beyond.id)
             settlement = Settlement(stream, server, after.encode(), newest.counters)
         else:
-            settlement = await self._lost(market, stream, after, newest)
+            settlement = await self._lost(lease, stream, after, newest)
         if await self._patience.redis(lambda: self._log.settle(lease, settlement)):
             metrics.LOST_TAILS.labels(**metrics.market_labels(market)).inc()
         return await self.known(market, stream, server)
@@ -69,15 +74,15 @@ class Opening:
     async def _has(self, market: Market, stream: str, end: End) -> bool:
         return await self._patience.redis(lambda: self._log.has_entry(market, stream, end.id, end.seq))
 
-    async def _lost(self, market: Market, stream: str, after: Durable, newest: Newest) -> Settlement:
+    async def _lost(self, lease: Lease, stream: str, after: Durable, newest: Newest) -> Settlement:
         """What all three streams must get beyond: they are of one slot, so that all have lost their ends together."""
-        ends = {name: list((await self._newest(market, name)).ends.values()) for name in _CHECKED if name != stream}
-        ends[stream] = list(newest.ends.values())
+        looks = {name: await self._newest(lease, name, after.server) for name in _CHECKED}
+        ends = {name: list(look.ends.values()) for name, look in looks.items()}
         everything = [end for of_stream in ends.values() for end in of_stream]
         last = {name: max(ends[name], key=lambda end: end.entry).id if ends[name] else "" for name in _CHECKED}
         log.error(
             "the server has lost entries that are durable: the market goes on behind them",
-            market=market.name,
+            market=lease.market.name,
             stream=stream,
             durable_to=last,
         )
@@ -93,10 +98,27 @@ class Opening:
             ts=max((end.ts for end in everything), default=0),
         )
 
-    async def _newest(self, market: Market, stream: str) -> Newest:
-        shelf = self._carrier.shelf(stream)
-        look = partial(self._carrier.in_pool, newest_objects, shelf.store, market, stream)
-        return await self._patience.store(shelf.role, look)
+    async def _newest(self, lease: Lease, stream: str, server: str) -> Newest:
+        """One look for the three streams, each of which asks for all where a loss is found: on S3 it takes seconds."""
+        looks = self._looks.get(lease.market)
+        if looks is None or (looks.lease, looks.server) != (lease, server):
+            looks = self._looks[lease.market] = _Looks(lease, server)
+        async with looks.busy:
+            if stream not in looks.newest:
+                shelf = self._carrier.shelf(stream)
+                look = partial(self._carrier.in_pool, newest_objects, shelf.store, lease.market, stream)
+                looks.newest[stream] = await self._patience.store(shelf.role, look)
+        return looks.newest[stream]
+
+
+@dataclass(slots=True)
+class _Looks:
+    """What the store had of a market's streams when this lease met this server process."""
+
+    lease: Lease
+    server: str
+    newest: dict[str, Newest] = field(default_factory=dict)
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 def _last_seq(ends: list[End]) -> int:
