@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from daedalus_common.broker.cluster import ClusterClient
+from daedalus_common.broker.cluster import MAX_CONNECTIONS, ClusterClient
 from daedalus_common.broker.connections import honest
 from daedalus_common.config.sections.redis import RedisSettings
 
@@ -67,11 +67,10 @@ def connect(
         "socket_connect_timeout": seconds,
         "health_check_interval": 0,
         "protocol": 2,
-        # What is asked side by side is bounded by the markets. At redis-py's 100 a writer of 26 could not open them.
-        "max_connections": 10_000,
     }
     if cluster:
         return ClusterClient.from_url(url, **settings)
-    client = Redis.from_url(url, retry_on_error=[], **settings)
+    # What is asked side by side is bounded by the markets. At redis-py's 100 a writer of 26 could not open them.
+    client = Redis.from_url(url, retry_on_error=[], max_connections=MAX_CONNECTIONS, **settings)
     client.connection_pool.connection_class = honest(client.connection_pool.connection_class)
     return client

@@ -32,7 +32,7 @@ from daedalus_common.broker.connections import honest
 # A refresh takes 10 ms of this process; a failover takes seconds. So a node that is away costs 2 % of it.
 _REFRESH_SECONDS: Final = 0.5
 # Per node, as many as there are commands under way; redis-py's 100 would refuse the rest.
-_MAX_CONNECTIONS: Final = 10_000
+MAX_CONNECTIONS: Final = 10_000
 
 
 class NotACluster(RedisError):
@@ -44,7 +44,7 @@ class ClusterClient(RedisCluster):
 
     def __init__(self, *, host: str, port: int = 6379, **settings: Any) -> None:
         # Each MOVED corrects its slot. redis-py would otherwise close all connections at every fifth, also when in use.
-        super().__init__(host, port, reinitialize_steps=0, max_connections=_MAX_CONNECTIONS, **settings)
+        super().__init__(host, port, reinitialize_steps=0, max_connections=MAX_CONNECTIONS, **settings)
         # Of the nodes that it is given here, and of those that it learns of.
         self.connection_kwargs["connection_class"] = honest(self.connection_kwargs["connection_class"])
         for node in self.nodes_manager.startup_nodes.values():
