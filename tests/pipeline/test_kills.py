@@ -176,7 +176,7 @@ async def test_silver_and_gold_equal_the_run_without_kills(seed: int, tmp_path: 
     assert_frame_equal(left, right, rel_tol=1e-9)
     assert_frame_equal(bars(calm.data, partition), bars(killed.data, partition), rel_tol=1e-9)
     for table in ("orderbook", "trades", "control"):
-        timing = ["stream_ms", "stream_seq"]
+        timing = ["generation", "stream_ms", "stream_seq"]
         assert_frame_equal(
             bronze(calm.data, table, partition).drop(timing), bronze(killed.data, table, partition).drop(timing)
         )

@@ -73,7 +73,7 @@ class Run:
 
     def finish(self, *, began_anew: bool) -> None:
         if began_anew:
-            self.stack.wait_until(lambda: len(self._geneses()) == 2, "features begin anew")
+            self.stack.wait_until(lambda: len(self._geneses()) >= 2, "features begin anew")
         self.until_more(400)
         self.stack.stop_in_order()
 
@@ -117,8 +117,8 @@ def check(run: Run, reason: str) -> None:
     assert reason in reasons(data, int(rows["generation"][0]))
     run.reconciled()
     found = geneses(data, PARTITION)
-    assert len(found) == 2
-    after = check_features(data, PARTITION, int(found["ts"].dt.epoch("ns")[1]))
+    assert len(found) >= 2, "once more where the loss is noticed only after features had begun anew on an empty server"
+    after = check_features(data, PARTITION, int(found["ts"].dt.epoch("ns")[-1]))
     assert after["silver/orderbook"] > 3
     assert after["silver/trades"] > 3
 
