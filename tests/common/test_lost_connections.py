@@ -1,14 +1,17 @@
 """Whatever ends a connection, a client says RedisError and never takes one command's reply for another's."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from redis.asyncio.connection import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from daedalus_common.broker.client import Client, connect
+from daedalus_common.broker.connections import honest
 from faults.tools.tcp_proxy import TcpProxy
 from support.harmed_clients import is_uvloops, run_under, send_much
 from support.valkey import ValkeyServer
@@ -25,6 +28,26 @@ def test_what_uvloop_says_of_a_reset_connection_is_a_connection_error(proxy: Tcp
     error = run_under(lambda: connect(f"redis://127.0.0.1:{proxy.port}/0"), send_much, proxy.reset, is_uvloops)
     assert isinstance(error, RedisConnectionError)
     assert "closed" in str(error)
+
+
+def test_a_connection_that_another_task_closes_meanwhile_is_a_lost_one(valkey: ValkeyServer, redis_url: str) -> None:
+    """As a cluster's client closes all connections of a node that does not answer."""
+
+    async def run() -> list[BaseException | None]:
+        connection = honest(Connection)(host="127.0.0.1", port=valkey.port, socket_timeout=5)
+        found: list[BaseException | None] = []
+        for _ in range(20):
+            sending = asyncio.create_task(connection.send_command("PING"))
+            await asyncio.sleep(0)  # it is about to write now, or has written
+            await connection.disconnect(nowait=True)
+            found += await asyncio.gather(sending, return_exceptions=True)
+            await connection.connect()
+        await connection.disconnect()
+        return found
+
+    assert redis_url == valkey.url
+    found = asyncio.run(run())
+    assert {type(error) for error in found} <= {type(None), RedisConnectionError}
 
 
 @pytest.mark.parametrize("fault", ["reset", "truncate", "truncate_requests", "drop_replies", "half_open"])

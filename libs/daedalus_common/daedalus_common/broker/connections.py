@@ -2,7 +2,8 @@
 
 uvloop raises RuntimeError where a transport that the other side has reset is written to; asyncio's own loop drops the
 bytes and lets the read fail. redis-py closes the connection, but passes the RuntimeError on, which nobody takes for a
-lost connection: the service would end.
+lost connection: the service would end. The same goes for a connection that another task has closed while this one waited
+(a cluster's client closes all of a node's): redis-py then writes to a writer that is None.
 """
 
 from collections.abc import Iterable
@@ -16,14 +17,19 @@ class _Honest(AbstractConnection):
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
         try:
             await super().send_packed_command(command, check_health)
-        except RuntimeError as error:
-            raise _lost(error) from error
+        except (RuntimeError, AttributeError) as error:
+            raise self._lost(error) from error
 
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return await super().read_response(*args, **kwargs)
-        except RuntimeError as error:
-            raise _lost(error) from error
+        except (RuntimeError, AttributeError) as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: RuntimeError | AttributeError) -> Exception:
+        """A RedisConnectionError, unless the error says that the program itself is wrong."""
+        is_closed = type(error) is RuntimeError or (isinstance(error, AttributeError) and not self.is_connected)
+        return RedisConnectionError(f"Connection lost: {error}") if is_closed else error
 
 
 class _HonestConnection(_Honest, Connection):
@@ -49,7 +55,3 @@ def honest(connection_class: type[AbstractConnection]) -> type[AbstractConnectio
     """The class for pools and nodes to use instead of redis-py's own `connection_class`."""
     return _HONEST[connection_class]
 
-
-def _lost(error: RuntimeError) -> Exception:
-    """A RedisConnectionError, unless the error says that the program itself is wrong."""
-    return RedisConnectionError(f"Connection lost: {error}") if type(error) is RuntimeError else error
