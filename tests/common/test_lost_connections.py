@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from redis.asyncio.connection import Connection
+from redis.asyncio.connection import Connection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
@@ -34,7 +34,8 @@ def test_a_connection_that_another_task_closes_meanwhile_is_a_lost_one(valkey: V
     """As a cluster's client closes all connections of a node that does not answer."""
 
     async def run() -> list[BaseException | None]:
-        connection = honest(Connection)(host="127.0.0.1", port=valkey.port, socket_timeout=5)
+        pool = ConnectionPool(honest(Connection), host="127.0.0.1", port=valkey.port, socket_timeout=5)
+        connection = pool.make_connection()
         found: list[BaseException | None] = []
         for _ in range(20):
             sending = asyncio.create_task(connection.send_command("PING"))

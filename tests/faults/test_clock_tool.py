@@ -1,6 +1,7 @@
 """The jumping clock of the fault harness, in Python processes, in Valkey and in a service."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -128,6 +129,22 @@ def test_a_process_without_the_clock_is_not_counted(clock: FakeClock) -> None:
     finally:
         other.kill()
         other.wait()
+
+
+def test_a_process_that_begins_while_the_clock_is_wrong_is_counted(clock: FakeClock) -> None:
+    clock.jump(30)
+    assert clock.hits == 0
+    late = subprocess.Popen(["sleep", "60"], env={**os.environ, **clock.environment()})
+    try:
+        deadline = time.monotonic() + 10
+        while not clock.hits and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert clock.hits == 1
+        clock.heal()
+        assert clock.hits == 1
+    finally:
+        late.kill()
+        late.wait()
 
 
 def test_a_service_under_the_clock_keeps_its_lease_over_jumps(clock: FakeClock, tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ class Service:
         self.log = log
         self._log = log.open("ab")
         command = [sys.executable, "-m", f"daedalus_{name}", *arguments]
-        environment = {**os.environ, **(env or {})}
+        # Told to stop in vain it is aborted, and then writes into its log where each of its threads stands.
+        environment = {**os.environ, "PYTHONFAULTHANDLER": "1", **(env or {})}
         self._popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, env=environment)
         self.usage = psutil.Process(self._popen.pid)
 
@@ -80,7 +81,12 @@ class Service:
     def _end(self, number: signal.Signals) -> int:
         if self.running:
             self._popen.send_signal(number)
-        code = self._popen.wait(STOP_SECONDS)
+        try:
+            code = self._popen.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._popen.send_signal(signal.SIGABRT)
+            self._popen.wait(STOP_SECONDS)
+            raise
         if self._popen.stdout is not None:
             self._popen.stdout.close()
         self._log.close()

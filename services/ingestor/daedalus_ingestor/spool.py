@@ -36,7 +36,8 @@ from daedalus_ingestor.spool_records import Record, record_bytes
 log = structlog.get_logger(__name__)
 
 FLUSH: Final = timedelta(seconds=0.2)
-_RETRY_SECONDS: Final = 5.0
+_RETRY_SECONDS: Final = 1.0
+"""A burst may come right after the disk is well again; what is tried is a file of 64 KiB."""
 _PENDING_BYTES: Final = 16 * 1024 * 1024
 """Events that no thread has written yet: 0.5 s of 20,000/s; a disk that is slower than that is no help."""
 _LARGEST_SEGMENT: Final = 8 * 1024 * 1024
@@ -211,6 +212,7 @@ class Spool:
         oldest = min((market.oldest_ts for market in markets if market.oldest_ts is not None), default=None)
         metrics.SPOOL_EVENTS.set(sum(market.depth for market in markets))
         metrics.SPOOL_BYTES.set(self.size_bytes)
+        metrics.SPOOL_LIMIT.set(self.max_bytes)
         metrics.SPOOL_AGE_SECONDS.set(0.0 if oldest is None else max(0.0, (self._now_ns() - oldest) / 1e9))
 
     def failed(self, market: Market, error: OSError) -> float:
@@ -224,13 +226,15 @@ class Spool:
     def _fails(self, error: OSError, **details: str) -> float:
         metrics.SPOOL_FAILURES.inc()
         self._retry_at = self._clock() + _RETRY_SECONDS
+        before = self._problem
         self._problem = (
             f"the spool {self.folder} cannot be written ({error.strerror or error}): what does not fit the queue is "
             "lost; free its disk, or set ingestion.spool_dir"
         )
         if self._health is not None:
             self._health.mark_unready(_CHECK, self._problem)
-        log.error("the spool's disk fails", problem=self._problem, retry_in=_RETRY_SECONDS, **details)
+        if self._problem != before:
+            log.error("the spool's disk fails", problem=self._problem, retry_in=_RETRY_SECONDS, **details)
         return self._retry_at
 
     async def _try_again(self) -> None:

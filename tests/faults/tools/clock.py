@@ -39,8 +39,7 @@ time.sleep = sleep
 class FakeClock:
     """The clock of the processes that are started with its `environment`, any number of them.
 
-    Their wall clock jumps; monotonic time, and so every timeout, goes on. `folder` holds the offset. `hits` counts,
-    over all jumps, the running processes whose clock it was.
+    Their wall clock jumps; monotonic time, and so every timeout, goes on. `folder` holds the offset.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,7 +55,9 @@ class FakeClock:
             shutil.copy(library, self._library)
         self._lock = threading.Lock()
         self.offset_seconds = 0.0
-        self.hits = 0
+        self._hits = 0
+        self._met: set[int] = set()
+        self._is_wrong = False
         self._write()
 
     @classmethod
@@ -85,18 +86,35 @@ class FakeClock:
         """Forward, or back where negative, from what the clock shows now; holds for the next look at it."""
         with self._lock:
             self.offset_seconds += seconds
+            self._is_wrong = True
             self._write()
-            self.hits += len(self.processes())
+            self._met.clear()
+            self._meet()
+
+    @property
+    def hits(self) -> int:
+        """Over all jumps, the processes whose clock it was: they ran at the jump, or began while it held."""
+        with self._lock:
+            self._meet()
+            return self._hits
 
     def heal(self) -> None:
         """The clock shows the true time."""
         with self._lock:
+            self._meet()
+            self._is_wrong = False
             self.offset_seconds = 0.0
             self._write()
 
     def processes(self) -> list[int]:
         """The ids of the running processes below this one that see this clock."""
         return [process.pid for process in psutil.Process().children(recursive=True) if self._is_seen_by(process)]
+
+    def _meet(self) -> None:
+        if self._is_wrong:
+            new = set(self.processes()) - self._met
+            self._met |= new
+            self._hits += len(new)
 
     def _is_seen_by(self, process: psutil.Process) -> bool:
         try:

@@ -54,4 +54,3 @@ _HONEST: Final[dict[type[AbstractConnection], type[AbstractConnection]]] = {
 def honest(connection_class: type[AbstractConnection]) -> type[AbstractConnection]:
     """The class for pools and nodes to use instead of redis-py's own `connection_class`."""
     return _HONEST[connection_class]
-
