@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
+import uvloop
 from redis.asyncio.connection import Connection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
@@ -49,6 +50,35 @@ def test_a_connection_that_another_task_closes_meanwhile_is_a_lost_one(valkey: V
     assert redis_url == valkey.url
     found = asyncio.run(run())
     assert {type(error) for error in found} <= {type(None), RedisConnectionError}
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_task_that_asks_again_and_again_ends_when_it_is_cancelled_whatever_it_does_just_then(
+    redis_url: str, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def run() -> list[int]:
+        client = connect(redis_url)
+
+        async def ask() -> None:
+            while True:
+                await client.ping()
+
+        unended = []
+        for moment in range(100):
+            asking = asyncio.create_task(ask())
+            for _ in range(moment):
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.wait([asking], timeout=1.0)
+            if not asking.done():
+                unended.append(moment)
+                asking.cancel()
+        assert await client.echo("still in step") == b"still in step"
+        await client.aclose()
+        return unended
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(run()) == []
 
 
 @pytest.mark.parametrize("fault", ["reset", "truncate", "truncate_requests", "drop_replies", "half_open"])

@@ -117,7 +117,8 @@ async def wait_for_redis(client: Pingable, stop: asyncio.Event, health: Health, 
 async def pause(stop: asyncio.Event, seconds: float) -> bool:
     """Sleeps for `seconds`, or until `stop` is set; tells whether it is."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
+        async with asyncio.timeout(seconds):  # not wait_for: until Python 3.12 it forgets some cancellations
+            await stop.wait()
     return stop.is_set()
 
 
