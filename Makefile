@@ -21,10 +21,10 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check static lint types layers docs test-fast bench faults soak up down logs format lock clean
+.PHONY: help venv demo test check static lint types layers docs test-fast bench arm64 faults soak up down logs format lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## set up .venv (runs only when the lock or a pyproject.toml changed)
 
@@ -59,14 +59,18 @@ types: $(STAMP) ## strict typing of the packages, light typing of the tests
 layers: $(STAMP) ## who may import whom
 	$(BIN)/lint-imports
 
-docs: $(STAMP) ## generated documentation is current
+docs: $(STAMP) ## generated documentation and dashboards are current
 	$(BIN)/python tools/generated_docs.py --check docs
+	$(BIN)/python -m tools.dashboards --check deploy/grafana/dashboards
 
 test-fast: $(STAMP) ## the tests that start no whole pipeline
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not e2e and not alone and not docker" $(PYTEST_ARGS)
 
 bench: $(STAMP) ## measure (BENCH=short for a quick run)
 	$(BIN)/python -m benchmarks --size $(BENCH)
+
+arm64: $(STAMP) ## try what the images install on an emulated Raspberry Pi (ARM64_ARGS="--image writer --page 16384")
+	$(BIN)/python -m tools.check_arm64 $(ARM64_ARGS)
 
 faults: $(STAMP) ## break a running pipeline on purpose (SEEDS=20, or SEED=1-5,9; ONLY=component:fault; FAULTS_ARGS)
 	PYTHONPATH=tests $(BIN)/python -m faults --seeds $(SEEDS) $(if $(SEED),--seed $(SEED)) \
@@ -88,10 +92,11 @@ down: ## stop the containers; the data stay (DOWN_ARGS=--volumes deletes them)
 logs: ## follow the containers' logs
 	$(COMPOSE) --profile "*" logs --follow --tail 100
 
-format: $(STAMP) ## rewrite the code in the project's format, and the generated documentation
+format: $(STAMP) ## rewrite the code in the project's format, the generated documentation and the dashboards
 	$(BIN)/ruff check --fix --exit-zero --quiet .
 	$(BIN)/ruff format .
 	$(BIN)/python tools/generated_docs.py docs
+	$(BIN)/python -m tools.dashboards deploy/grafana/dashboards
 
 # Not behind the stamp: a pyproject.toml that the old lock no longer fits is the reason to come here.
 lock: | $(BIN)/uv ## resolve requirements.in into requirements.lock, and the images' parts of it (UPGRADE=--upgrade for newer versions)

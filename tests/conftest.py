@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import redis
@@ -16,6 +17,9 @@ from daedalus_common.leases import Lease, Role
 from daedalus_common.markets import Market
 from support.valkey import ValkeyServer
 
+if TYPE_CHECKING:
+    from support.s3_servers import S3Server
+
 ROOT = Path(__file__).resolve().parents[1]
 BTC = Market("binanceus", "BTC/USDT")
 
@@ -26,6 +30,28 @@ _tokens = count(1)
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
     """One running server for the whole session. A test that stops, kills or restarts one makes its own."""
     with ValkeyServer(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+def pytest_report_collectionfinish(items: list[pytest.Item]) -> list[str]:
+    """Says before the tests in containers what runs in them."""
+    if not any(item.get_closest_marker("docker") for item in items):
+        return []
+    from support.containers import what_runs  # with boto3 and testcontainers half a second, which few tests need
+
+    return what_runs()
+
+
+@pytest.fixture(scope="session")
+def object_store() -> "Iterator[S3Server]":
+    """The object store of deploy/compose in a container, one for the whole session; skipped without Docker."""
+    from support.compose_stack import MINIO
+    from support.containers import object_store_container, why_no_container
+
+    reason = why_no_container(MINIO)
+    if reason:
+        pytest.skip(reason)
+    with object_store_container() as server:
         yield server
 
 

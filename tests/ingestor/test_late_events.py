@@ -222,6 +222,25 @@ async def test_events_in_memory_at_a_fence_are_kept_as_late(client, folder, send
     assert list(folder.iterdir()) == []
 
 
+async def test_what_is_captured_between_the_fence_and_the_end_of_the_feed_goes_on_in_number(
+    client, folder, sender, log_name, stream
+):
+    """The publisher hears of the fence first and closes the outbox; the ingestor does so again with the market."""
+    replica = Replica(folder)
+    await replica.take(stream, 1)
+    replica.send(30)
+    replica.queue.close(replica.outbox)
+    replica.send(10)
+    replica.queue.close(replica.outbox)
+    await replica.spool.close(MARKET)
+    await client.hset(keys.sequence(MARKET), mapping={"epoch": 2, "applied": 1})
+    await sender().look(asyncio.Event())
+    assert sorted(await in_late(client)) == list(range(40))
+    entries: Any = await client.xrange(LATE)
+    assert sorted(int(fields[b"s"]) for _, fields in entries) == list(range(1, 41))
+    assert all(int(fields[b"s"]) == decode(fields[b"e"]).capture_ts + 1 for _, fields in entries)
+
+
 async def test_events_in_memory_at_a_fence_are_published_if_nobody_else_was_there(folder, stream):
     """The lease ran out and came back: what follows the spool goes there, and from there into the sequence."""
     replica = Replica(folder)

@@ -2,11 +2,13 @@
 
 from datetime import timedelta
 
+from ccxt.async_support.base.ws.cache import ArrayCache
+
 from daedalus_common.broker.client import connect
 from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.broker.market_log import MarketLog
 from daedalus_common.entries import encode
-from daedalus_common.events import Book, Channel, Gap, Heartbeat, Trade
+from daedalus_common.events import Book, Channel, Gap, Genesis, Heartbeat, Trade
 from daedalus_common.leases import Role
 from daedalus_common.markets import Market
 from daedalus_ingestor.gaps import Reason
@@ -43,6 +45,20 @@ def test_the_time_of_the_newest_trade_is_known_though_later_ones_had_none():
     payloads = [encode(Trade(1, ts, id_, 1.0, 1.0, "buy")) for id_, ts in (("9", None), ("8", 1700), ("7", 1800))]
     assert recollect(payloads).trade_ts == 1800
     assert recollect(payloads[:1]).trade_ts is None
+
+
+def test_where_nobody_traded_all_trades_from_before_are_old():
+    """Some exchanges send a new subscriber their latest 50 trades, which are hours in a quiet market."""
+    seconds = 10**9
+    genesis = encode(Genesis(1 * seconds, "id", b"{}"))
+    quiet = [encode(Heartbeat(9 * seconds)), encode(Book(7 * seconds, None, 5, ((1.0, 1.0),), ())), b"?", genesis]
+    found = recollect(quiet)
+    assert (found.trade_ids, found.trade_ts) == ((), 7000)
+    sent = ArrayCache(1000)
+    for ts in (1000, 6999, 7000, 9500):
+        sent.append({"id": str(ts), "timestamp": ts})
+    assert [each["id"] for each in found.trades().read(sent).trades] == ["7000", "9500"]
+    assert recollect([genesis]).trade_ts is None, "nobody watched before"
 
 
 async def test_the_end_of_a_real_stream_is_read_newest_first(redis_url):

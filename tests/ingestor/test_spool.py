@@ -160,9 +160,9 @@ class TestADiskThatRefuses:
         replica.send(60)
         with small_files():
             await replica.disk.flush()
-        now[0] = 4.9
+        now[0] = 0.9
         assert replica.send(1) == 0
-        now[0] = 5.0
+        now[0] = 1.0
         assert replica.send(1) == 1
         await replica.disk.flush()
         assert replica.disk.pending_bytes == 0

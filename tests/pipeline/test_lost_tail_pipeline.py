@@ -114,8 +114,7 @@ def check(run: Run, reason: str) -> None:
     data = run.stack.data
     rows = sequence(data)
     assert rows["generation"].n_unique() >= 2
-    # A server that has lost even the first lease begins its market anew: that gap is its start.
-    assert {reason, "start"} & reasons(data, int(rows["generation"][0]))
+    assert reason in reasons(data, int(rows["generation"][0]))
     run.reconciled()
     found = geneses(data, PARTITION)
     assert len(found) >= 2, "once more where the loss is noticed only after features had begun anew on an empty server"
@@ -167,9 +166,12 @@ def test_a_stale_replica_is_promoted(tmp_path: Path) -> None:
         source = ("--replicaof", f"127.0.0.1 {stack.valkey.port}")
         replica = ValkeyServer(tmp_path / "replica", source)
         with replica, stack.client() as master:
+            # WAIT is for the writes of its own connection: without one it counts a replica that is still empty.
+            master.set("probe", "")
             stack.wait_until(lambda: bool(master.wait(1, 1000)), "the replica follows")
             with redis.Redis.from_url(replica.url) as promoted_early:
                 promoted_early.replicaof("NO", "ONE")  # from here on it is stale
+                assert promoted_early.xlen(f"{{{MARKET}}}:raw"), "it has what the master had until then"
             run.until_more(300)
             stack.valkey.kill()
             replica.stop()

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from daedalus_common.markets import Market
 from daedalus_common.stores import CreateResult, ObjectMissing, ObjectStore
 
 CREATED, EXISTS = CreateResult.CREATED, CreateResult.EXISTS
@@ -23,9 +24,26 @@ SPECIAL_KEYS = [
     "quotes'\"(brackets)[]{}!*~@$,",
     "ünïcödé/☃/币安人生-USDT/𝔘",
     "dots../.hidden/...three",
+    "symbol=BTC/USDT:USDT/ spaces before and after /a+b %2B=c",
+    "pipe|caret^tick`less<more>",
     "x" * 255 + "/" + "y" * 255,
 ]
-BAD_KEYS = ["", "/absolute", "a//b", "a/", "..", "a/../b", "./a", "nul\0", "line\nbreak", "z" * 256, "lone\udc80"]
+SYMBOLS = ["BTC/USDT", "BTC/USDT:USDT", "BTC/USDT:USDT-260327-C", "1000 CHEEMS/USD", "A+B/C", "A%2FB/C", "A=B/C",
+           "币安人生/USDT", "ünï/☃", "a.b/c_d", "A&B?C#D/E"]  # fmt: skip
+BAD_KEYS = [
+    "",
+    "/absolute",
+    "a//b",
+    "a/",
+    "..",
+    "a/../b",
+    "./a",
+    "nul\0",
+    "line\nbreak",
+    "back\\slash",
+    "z" * 256,
+    "lone\udc80",
+]
 
 
 def test_what_was_created_reads_back_equal(store: ObjectStore) -> None:
@@ -117,6 +135,28 @@ def test_special_characters_in_a_key_pass_unchanged(store: ObjectStore, key: str
     assert found.key == key
     assert [info.key for info in store.list()] == [key]
     assert [info.key for info in store.list(key[: key.rfind("/") + 3])] == [key]
+
+
+def test_a_store_without_objects_lists_nothing(store: ObjectStore) -> None:
+    for prefix in ("", "bronze/", "bronze/ccxt/tra"):
+        assert list(store.list(prefix)) == []
+    assert list(store.list("bronze/", "bronze/part_1")) == []
+    assert list(store.folders()) == list(store.folders("bronze/")) == []
+
+
+def test_markets_with_any_symbol_have_their_own_folders(store: ObjectStore) -> None:
+    markets = [Market("binanceus", symbol) for symbol in SYMBOLS]
+    keys = {f"bronze/ccxt/trades/{market.partition}/part_1.parquet": market.symbol for market in markets}
+    for key, symbol in keys.items():
+        assert store.create(key, symbol.encode(), {"symbol": symbol}) is CREATED
+    assert {info.key for info in store.list("bronze/")} == set(keys)
+    assert {key: store.read(key).decode() for key in keys} == keys
+    assert {f"exchange=binanceus/{name}" for name in store.folders("bronze/ccxt/trades/exchange=binanceus/")} == {
+        market.partition for market in markets
+    }
+    for market in markets:
+        (found,) = store.list(f"bronze/ccxt/trades/{market.partition}/")
+        assert keys[found.key] == market.symbol
 
 
 @pytest.mark.parametrize("key", BAD_KEYS, ids=ascii)

@@ -1,8 +1,7 @@
-"""S3: lost answers, conflicts and cut connections, through a gateway in front of a real server."""
+"""S3: lost answers, conflicts and cut connections, through a gateway in front of every server."""
 
 import random
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -14,20 +13,14 @@ import pytest
 from daedalus_common.stores import CreateResult, StoreSettings, StoreUnavailable
 from daedalus_common.stores.s3 import S3Store
 from support.s3_gateway import Answer, Ask, S3Gateway, answer, cut_at_once, cut_the_body, lose_the_answer
-from support.seaweedfs import SeaweedServer
+from support.s3_servers import S3Server
 
 CREATED, EXISTS = CreateResult.CREATED, CreateResult.EXISTS
 
 
 @pytest.fixture
-def gateway(s3_server: SeaweedServer) -> Iterator[S3Gateway]:
-    with S3Gateway(s3_server.endpoint_url) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def store(s3_settings: StoreSettings, gateway: S3Gateway) -> S3Store:
-    return S3Store(replace(s3_settings, endpoint_url=gateway.url), list_page_size=2)
+def store(server_settings: StoreSettings, gateway: S3Gateway) -> S3Store:
+    return S3Store(replace(server_settings, endpoint_url=gateway.url), list_page_size=2)
 
 
 def test_a_create_whose_answer_was_lost_says_exists_and_the_object_is_there(store: S3Store, gateway: S3Gateway) -> None:
@@ -39,7 +32,7 @@ def test_a_create_whose_answer_was_lost_says_exists_and_the_object_is_there(stor
     assert found.metadata == {"rows": "1"}
 
 
-def test_a_create_that_was_answered_too_late_says_exists(s3_settings: StoreSettings, gateway: S3Gateway) -> None:
+def test_a_create_that_was_answered_too_late_says_exists(server_settings: StoreSettings, gateway: S3Gateway) -> None:
     late = threading.Event()
 
     def answer_late(ask: Ask) -> Answer:
@@ -49,7 +42,7 @@ def test_a_create_that_was_answered_too_late_says_exists(s3_settings: StoreSetti
 
     gateway.plan("PUT", answer_late)
     patience = timedelta(milliseconds=500)
-    store = S3Store(replace(s3_settings, endpoint_url=gateway.url), read_timeout=patience)
+    store = S3Store(replace(server_settings, endpoint_url=gateway.url), read_timeout=patience)
     assert store.create("a/b", memoryview(b"body"), {}) is EXISTS
     assert store.read("a/b") == b"body"
     late.set()
@@ -75,6 +68,48 @@ def test_an_overloaded_server_is_tried_again(store: S3Store, gateway: S3Gateway)
     gateway.plan("PUT", *[answer(503, "SlowDown")] * 3)
     with pytest.raises(StoreUnavailable, match="503 SlowDown"):
         store.create("a/c", b"", {})
+    assert gateway.pending() == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(503, "SlowDown"), (500, "InternalError"), (429, "TooManyRequests")], ids=["503", "500", "429"]
+)
+def test_every_call_is_made_again_where_the_server_is_overloaded(
+    store: S3Store, gateway: S3Gateway, status: int, code: str
+) -> None:
+    fault = answer(status, code)
+    gateway.plan("PUT", fault)
+    assert store.create("a/b", b"body", {}) is CREATED
+    gateway.plan("HEAD", fault)
+    assert store.head("a/b") is not None
+    gateway.plan("GET", fault)
+    assert store.read("a/b") == b"body"
+    gateway.plan("GET", fault)
+    assert [info.key for info in store.list("a/")] == ["a/b"]
+    gateway.plan("GET", fault)
+    assert list(store.folders()) == ["a"]
+    gateway.plan("DELETE", fault)
+    store.delete("a/b")
+    assert store.head("a/b") is None
+    assert gateway.pending() == 0
+
+
+@pytest.mark.parametrize(("status", "code"), [(500, "InternalError"), (429, "TooManyRequests")], ids=["500", "429"])
+def test_an_overload_that_does_not_end_is_a_reason_to_wait(
+    store: S3Store, gateway: S3Gateway, status: int, code: str
+) -> None:
+    gateway.plan("PUT", *[answer(status, code)] * 3)
+    with pytest.raises(StoreUnavailable, match=f"answers {status} {code}"):
+        store.create("a/b", b"body", {})
+    assert gateway.pending() == 0
+    assert store.create("a/b", b"body", {}) is CREATED
+
+
+def test_a_delete_whose_answer_was_lost_is_done(store: S3Store, gateway: S3Gateway) -> None:
+    store.create("a/b", b"body", {})
+    gateway.plan("DELETE", lose_the_answer)
+    store.delete("a/b")
+    assert store.head("a/b") is None
     assert gateway.pending() == 0
 
 
@@ -146,19 +181,22 @@ def test_metadata_returns_from_head_as_it_was_given(store: S3Store) -> None:
     assert listed.metadata == {}
 
 
-def test_two_prefixes_of_one_bucket_do_not_meet(s3_settings: StoreSettings) -> None:
-    one, two = (S3Store(replace(s3_settings, prefix=f"/{s3_settings.prefix}/{name}/")) for name in ("one", "one-two"))
+def test_two_prefixes_of_one_bucket_do_not_meet(server_settings: StoreSettings) -> None:
+    prefixes = (f"/{server_settings.prefix}/{name}/" for name in ("one", "one-two"))
+    one, two = (S3Store(replace(server_settings, prefix=prefix)) for prefix in prefixes)
     one.create("a", b"one", {})
     assert two.create("a", b"two", {}) is CREATED
     assert [info.key for info in one.list()] == ["a"]
     assert one.read("a") == b"one"
 
 
-def test_a_store_without_a_prefix_keeps_keys_as_they_are(s3_settings: StoreSettings, s3_server: SeaweedServer) -> None:
-    bucket = s3_server.create_bucket("lake-without-prefix")
-    store = S3Store(replace(s3_settings, bucket=bucket, prefix=""))
+def test_a_store_without_a_prefix_keeps_keys_as_they_are(server: S3Server) -> None:
+    bare = replace(server, bucket="lake-without-prefix").with_bucket()
+    store = S3Store(bare.settings(""))
+    assert list(store.list()) == []
+    assert list(store.folders()) == []
     store.create("bronze/a.parquet", b"x", {})
-    found = s3_server.client().list_objects_v2(Bucket=bucket)
+    found = bare.client().list_objects_v2(Bucket=bare.bucket)
     assert [entry["Key"] for entry in found["Contents"]] == ["bronze/a.parquet"]
     assert [info.key for info in store.list()] == ["bronze/a.parquet"]
 

@@ -1,4 +1,4 @@
-"""What every owner of markets tells Prometheus of its leases, by its role."""
+"""What every service tells Prometheus: of its leases, by its role, and of the servers and disks that it stands on."""
 
 from daedalus_common.telemetry.metrics import counter, gauge
 
@@ -22,3 +22,27 @@ RENEWAL_AGE = gauge(
     "Since every lease was last renewed; past leases.ttl_seconds others take the markets.",
     ("role",),
 )
+LEASE_CONFIGURED = gauge(
+    "daedalus_lease_configured_markets", "Markets that the configuration shares out among the replicas.", ("role",)
+)
+LEASE_HELD = gauge("daedalus_lease_held_markets", "Markets whose lease this replica holds.", ("role",))
+
+REDIS_MEMORY_USED = gauge(
+    "daedalus_redis_memory_used_bytes", "Memory of a server that counts towards its maxmemory.", ("node",)
+)
+REDIS_MEMORY_LIMIT = gauge("daedalus_redis_memory_limit_bytes", "A server's maxmemory; 0: it has none.", ("node",))
+REDIS_APPEND_ONLY = gauge(
+    "daedalus_redis_append_only_ok",
+    "1: a server's append-only file is on, and was last written and rewritten without an error; otherwise 0.",
+    ("node",),
+)
+REDIS_CLOCK_OFFSET = gauge(
+    "daedalus_redis_clock_offset_seconds", "This process's clock minus a server's; above 0: ours is ahead.", ("node",)
+)
+
+DISK_FREE = gauge(
+    "daedalus_disk_free_bytes",
+    "Free space, for users other than root, of the disk that holds the spool, or a store in a local directory.",
+    ("role",),
+)
+DISK_SIZE = gauge("daedalus_disk_size_bytes", "Size of that disk.", ("role",))

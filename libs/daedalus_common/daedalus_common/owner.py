@@ -70,6 +70,8 @@ class Tenure:
         self._told: dict[str, int] = {}
         role = keeper.role.value
         metrics.RENEWAL_AGE.labels(role=role).set_function(lambda: keeper.renewal_age_seconds)
+        metrics.LEASE_CONFIGURED.labels(role=role).set(len(keeper.markets))
+        metrics.LEASE_HELD.labels(role=role).set_function(lambda: len(keeper.held))
         self._failures = metrics.RENEW_FAILURES.labels(role=role)
 
     async def __aenter__(self) -> Self:

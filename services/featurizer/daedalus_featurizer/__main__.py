@@ -10,6 +10,7 @@ from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.broker.market_log import MarketLog
 from daedalus_common.leases import Role
 from daedalus_common.service import ServiceContext, StartupError, run_service, wait_for_redis
+from daedalus_common.surroundings import watched
 from daedalus_features import EXTENSIONS_GROUP, ExtensionError, load_extensions
 from daedalus_featurizer.featurizer import Featurizer
 from daedalus_featurizer.settings import settings_from
@@ -24,7 +25,8 @@ async def run(context: ServiceContext) -> None:
             keeper = LeaseKeeper(
                 client, Role.FEATURIZER, context.name, tuple(settings.params), settings.lease_ttl, lambda: uuid4().hex
             )
-            await Featurizer(settings, MarketLog(client), keeper, context.health).run(context.stop)
+            async with watched(client):
+                await Featurizer(settings, MarketLog(client), keeper, context.health).run(context.stop)
     finally:
         await client.aclose()
 

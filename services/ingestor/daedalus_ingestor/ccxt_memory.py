@@ -21,9 +21,14 @@ def leave_behind(exchange: Any, subscription: Subscription) -> None:
     if subscription.channel is Channel.TRADES:
         subscription.trades.begin_after(c for c in exchange.trades.values() if isinstance(c, ArrayCache))
     if subscription.channel is Channel.ORDERBOOK:
-        book = exchange.orderbooks.get(subscription.market.symbol)
-        if book is not None:
-            _hold_back(book, subscription)
+        hold_book_back(exchange, subscription)
+
+
+def hold_book_back(exchange: Any, subscription: Subscription) -> None:
+    """The book that is there is not recorded until a snapshot is in it, or another takes its place."""
+    book = exchange.orderbooks.get(subscription.market.symbol)
+    if book is not None:
+        _hold_back(book, subscription)
 
 
 def forget_book(exchange: Any, symbol: str) -> None:

@@ -109,6 +109,7 @@ class CcxtFeed:
             place, trades = recollection.place(channel), recollection.trades()
             subscription = Subscription(market, market_id, channel, outbox, place, trades)
             subscription.retry_at = self._clock()
+            self._tap.end_loads(subscription)
             leave_behind(exchange, subscription)
             self._subscriber.declare(subscription, reason)
             self._tap.add(subscription)

@@ -74,6 +74,7 @@ DELAY_SECONDS = histogram(
 SPOOLED = counter("daedalus_ingestor_spooled_events_total", "Events that did not fit the queue and went to the disk.")
 SPOOL_EVENTS = gauge("daedalus_ingestor_spool_events", "Events on disk that are not known to be in their stream.")
 SPOOL_BYTES = gauge("daedalus_ingestor_spool_bytes", "Size of the spool, with what is about to be written to it.")
+SPOOL_LIMIT = gauge("daedalus_ingestor_spool_limit_bytes", "What the spool may take, ingestion.spool_max_mb.")
 SPOOL_AGE_SECONDS = gauge(
     "daedalus_ingestor_spool_age_seconds", "Age of the oldest event in the spool; 0: it is empty."
 )

@@ -52,12 +52,16 @@ class Outbox:
         return forgotten
 
     def close(self) -> int:
-        """Forgets what is in memory, but for what the spool takes; returns how many events are lost by that."""
+        """Forgets what is in memory, but for what the spool takes; returns how many events are lost by that.
+
+        What the feed still brings until it is told follows in number, and another `close` takes care of that.
+        """
         lost = len(self.events)
         if self.spool is not None:
             # What the spool has not written yet keeps its numbers.
             self.spool.head = partial(int, self._following())
             lost = self.spool.leave(self.first, self.events)
+        self.first = self._following()
         self.events.clear()
         return lost
 

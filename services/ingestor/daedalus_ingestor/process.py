@@ -10,6 +10,7 @@ from daedalus_common.broker.client import connect_to
 from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.leases import Role
 from daedalus_common.service import ServiceContext, StartupError, run_service, wait_for_redis
+from daedalus_common.surroundings import watch_disk, watched
 from daedalus_ingestor.ccxt_exchange import make_exchange
 from daedalus_ingestor.feed import CcxtFeed
 from daedalus_ingestor.ingestor import Ingestor
@@ -41,7 +42,8 @@ async def run(context: ServiceContext) -> None:
             keeper = LeaseKeeper(
                 client, Role.INGESTOR, context.name, settings.markets, settings.lease_ttl, lambda: uuid4().hex
             )
-            await Ingestor(settings, client, keeper, context.health, new_feed, spool).run(context.stop)
+            async with watched(client):
+                await Ingestor(settings, client, keeper, context.health, new_feed, spool).run(context.stop)
     finally:
         await client.aclose()
 
@@ -50,7 +52,7 @@ def _spool(settings: Settings, context: ServiceContext) -> Spool | None:
     if not settings.spool_max_bytes:
         return None
     try:
-        return Spool(
+        spool = Spool(
             settings.spool_dir,
             settings.spool_max_bytes,
             fsync=context.config.ingestion.enable_fsync,
@@ -58,3 +60,5 @@ def _spool(settings: Settings, context: ServiceContext) -> Spool | None:
         )
     except SpoolError as error:
         raise StartupError(str(error)) from error
+    watch_disk("spool", settings.spool_dir)
+    return spool

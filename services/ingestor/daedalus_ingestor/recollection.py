@@ -5,6 +5,7 @@ exchange sends anew to every subscriber.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -20,13 +21,15 @@ from daedalus_ingestor.trades import TradeReader
 ENTRIES: Final = 1000
 """At 20 events a second that is a minute; books of 2 x 50 levels make it 1.6 MB, read once per take-over."""
 
+_NS_PER_MS: Final = 1_000_000
+
 
 class Recollection(msgspec.Struct, frozen=True):
     last_nonce: int | None = None
     trade_ids: tuple[str, ...] = ()
     """Oldest first; without the trades that had no id."""
     trade_ts: int | None = None
-    """The exchange's time of the newest trade, in ms."""
+    """The exchange's time of the newest trade, in ms; where there is none, our own since when there was none."""
 
     def place(self, channel: Channel) -> Place:
         if channel is Channel.ORDERBOOK:
@@ -53,12 +56,14 @@ def recollect(payloads: list[bytes]) -> Recollection:
     nonce: int | None = None
     ids: list[str] = []
     trade_ts: int | None = None
+    traded = False
     for payload in payloads:
         try:
             kind = kind_of(payload)
             if kind is Kind.TRADE or (kind is Kind.BOOK and nonce is None):
                 event = decode(payload)
                 if isinstance(event, Trade):
+                    traded = True
                     if event.id:
                         ids.append(event.id)
                     trade_ts = event.exchange_ts if trade_ts is None else max(trade_ts, event.exchange_ts or trade_ts)
@@ -66,4 +71,16 @@ def recollect(payloads: list[bytes]) -> Recollection:
                     nonce = event.nonce
         except ForeignEntry:
             continue
+    if not traded:
+        # Whatever was traded before these is recorded already, or in a gap.
+        trade_ts = _watched_since(payloads)
     return Recollection(nonce, tuple(reversed(ids)), trade_ts)
+
+
+def _watched_since(payloads: list[bytes]) -> int | None:
+    """When the oldest of these was captured, in ms. A genesis may stand before the first that anybody captured."""
+    for payload in reversed(payloads):
+        with suppress(ForeignEntry):
+            if kind_of(payload) is not Kind.GENESIS:
+                return decode(payload).capture_ts // _NS_PER_MS
+    return None

@@ -17,6 +17,7 @@ from ccxt.base.errors import NetworkError
 from daedalus_common.events import Channel
 from daedalus_ingestor import metrics
 from daedalus_ingestor.ccxt_exchange import WATCH, book_limit
+from daedalus_ingestor.ccxt_memory import hold_book_back
 from daedalus_ingestor.exchange_session import ExchangeSession, describe, retry_after_seconds
 from daedalus_ingestor.gaps import Reason
 from daedalus_ingestor.queue import EventQueue
@@ -67,13 +68,21 @@ class Subscriber:
                     log.info("subscribed", market=subscription.market.name, channel=subscription.channel.value)
                 else:
                     self.lose(subscription, Reason.REFUSED, error)
-            elif subscription.channel is Channel.ORDERBOOK and now - subscription.since > patience:
-                # Books begin with a snapshot, so one is due at once; trades of a quiet market may take hours.
+            elif self._is_overdue(subscription, now, patience):
                 self.lose(subscription, Reason.STALE, TimeoutError(f"no book within {patience:g} s"))
 
         for subscription in [s for s in self._tap.all() if s.state is State.LIVE and s.old_book is not None]:
             if now - subscription.since > patience:
                 subscription.old_book = None  # no new snapshot: the exchange went on where it was, without a break
+
+    def _is_overdue(self, subscription: Subscription, now: float, patience: float) -> bool:
+        """Books begin with a snapshot, so one is due at once; trades of a quiet market may take hours.
+
+        A snapshot that waits in ccxt's rate limiter behind those of a hundred other books is not late: asking for it
+        anew would put it at the end of that queue, again and again.
+        """
+        is_late = subscription.channel is Channel.ORDERBOOK and now - subscription.since > patience
+        return is_late and not self._tap.is_loading(subscription)
 
     def start_due(self, now: float) -> None:
         """Subscribes some of those that wait, a few at a time."""
@@ -81,8 +90,17 @@ class Subscriber:
             return
         due = [s for s in self._tap.all() if s.state is State.WAITING and now >= s.retry_at]
         for subscription in due[:_STARTS_PER_TURN]:
+            self._leave_attempt_behind(subscription)
             subscription.state, subscription.since = State.STARTING, now
             subscription.task = asyncio.create_task(self._subscribe(subscription))
+
+    def _leave_attempt_behind(self, subscription: Subscription) -> None:
+        """The book begins anew with a snapshot, and with no other."""
+        self._tap.end_loads(subscription)
+        if subscription.channel is Channel.ORDERBOOK and not subscription.place.gap_open:
+            # What the last attempt brought since it was lost has ended that gap: another one before the snapshot.
+            hold_book_back(self._session.exchange, subscription)
+            self.declare(subscription, Reason.RESYNC)
 
     async def _subscribe(self, subscription: Subscription) -> BaseException | None:
         """Returns with the first update, or with the error that came instead."""

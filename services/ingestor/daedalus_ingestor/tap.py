@@ -9,6 +9,7 @@ from daedalus_ingestor.connection import Connection, Listener
 from daedalus_ingestor.queue import EventQueue
 from daedalus_ingestor.recorder import Recorder, Subscriptions
 from daedalus_ingestor.sequences import NUMBERED
+from daedalus_ingestor.snapshot_loads import SnapshotLoads
 from daedalus_ingestor.subscriptions import State, Subscription
 
 
@@ -25,6 +26,7 @@ class Tap:
     ) -> None:
         self._subscriptions: Subscriptions = {channel: {} for channel in Channel}
         self._connections: list[Connection] = []
+        self._loads: SnapshotLoads | None = None
         self._queue = queue
         self._depth = depth
         self._listener = listener
@@ -34,6 +36,7 @@ class Tap:
     def attach(self, exchange: Any) -> None:
         """From now on this instance's updates are recorded, and no longer those of the one before."""
         self.detach()
+        self._loads = SnapshotLoads(exchange)
         create = exchange.client
 
         def client(url: str) -> Any:
@@ -55,6 +58,15 @@ class Tap:
         self._subscriptions[subscription.channel][subscription.market.symbol] = subscription
         for connection in self._connections:
             connection.recorder.expect(subscription)
+
+    def is_loading(self, subscription: Subscription) -> bool:
+        """ccxt has its book's snapshot under way: it ends by itself, with a book or an error."""
+        return self._loads is not None and self._loads.has(subscription)
+
+    def end_loads(self, subscription: Subscription) -> None:
+        """A book's snapshot that an earlier attempt waits for comes no more."""
+        if self._loads is not None and subscription.channel is Channel.ORDERBOOK:
+            self._loads.end(subscription)
 
     def remove(self, subscription: Subscription) -> bool:
         """Its updates are recorded no longer. True: a connection that may serve others still brings them."""

@@ -14,6 +14,7 @@ from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.broker.market_log import MarketLog
 from daedalus_common.leases import Role
 from daedalus_common.service import ServiceContext, run_service, wait_for_redis
+from daedalus_common.surroundings import watch_disk, watched
 from daedalus_writer.carrying_out import Carrier
 from daedalus_writer.patience import Patience
 from daedalus_writer.run_writing import RunWriter
@@ -33,8 +34,12 @@ async def run(context: ServiceContext) -> None:
     try:
         with _threads(settings.upload_threads) as pool:
             shelves = await open_shelves(settings.bronze_store, settings.feature_store, pool, context)
+            for store in (settings.bronze_store, settings.feature_store):
+                if store.backend == "local":
+                    watch_disk(store.role.removeprefix("storage."), store.base_dir)
             if shelves and await wait_for_redis(client, context.stop, context.health, context.log):
-                await _writer(context, settings, client, shelves, pool).run(context.stop)
+                async with watched(client):
+                    await _writer(context, settings, client, shelves, pool).run(context.stop)
     finally:
         await client.aclose()
 

@@ -12,6 +12,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import ParamSpec, TypeVar
 
+import pyarrow as pa
 import structlog
 from msgspec.structs import replace
 
@@ -20,10 +21,22 @@ from daedalus_common.broker.market_log import MAX_DEAD_LETTERS, MarketLog
 from daedalus_common.leases import Lease
 from daedalus_common.markets import Market
 from daedalus_common.parquet.objects import Draft, Identity, read_identity
-from daedalus_common.plans import Destination, Plan, Segment, counters_after, make_plan, object_key, with_counter
+from daedalus_common.plans import (
+    Destination,
+    Plan,
+    Segment,
+    counter_field,
+    counters_after,
+    make_plan,
+    object_key,
+    with_counter,
+)
 from daedalus_common.stores import CreateResult, ObjectMissing, ObjectStore
 from daedalus_writer import metrics
+from daedalus_writer.durable_end import End
 from daedalus_writer.gathering import Gathering
+from daedalus_writer.known_objects import KnownObjects
+from daedalus_writer.newest_objects import NewestObject, end_of
 from daedalus_writer.patience import Patience
 from daedalus_writer.shelves import Shelf, Shelves
 
@@ -39,6 +52,7 @@ class Stored:
     segment: Segment
     rows: int
     size_bytes: int
+    end: End | None
 
 
 class Carrier:
@@ -59,11 +73,12 @@ class Carrier:
         self._patience = patience
         self._keep_ms = {stream: int(least.total_seconds() * 1000) for stream, least in keep.items()}
         self._max_dead = max_dead_letters
+        self.known = KnownObjects()
 
     async def carry_out(self, lease: Lease, plan: Plan, gathering: Gathering) -> None:
         """Creates the objects of a committed plan and moves the cursor past it. Raises Fenced or Conflict."""
         segments = await self._agreed(lease.market, plan, gathering.row_counts)
-        stored = [await self._create(lease.market, plan.stream, s, gathering.drafts[s.destination]) for s in segments]
+        stored = await self._create_all(lease, plan.stream, segments, gathering)
         done = replace(plan, segments=tuple(object_.segment for object_ in stored))
         if gathering.gaps_after is not None:
             done = replace(done, gaps=gathering.gaps_after)
@@ -93,23 +108,34 @@ class Carrier:
         counters = await self._patience.redis(lambda: self._log.counters(market))
         return reconciled(plan, rows, counters)
 
+    async def _create_all(
+        self, lease: Lease, stream: str, segments: Sequence[Segment], gathering: Gathering
+    ) -> list[Stored]:
+        stored = []
+        async with self.known.creating(lease, stream) as made:
+            for segment in segments:
+                object_ = await self._create(lease.market, stream, segment, gathering.drafts[segment.destination])
+                made.add(counter_field(segment), _newest_of(object_))
+                stored.append(object_)
+        return stored
+
     async def _create(self, market: Market, stream: str, segment: Segment, draft: Draft) -> Stored:
         shelf = self._shelves.of(stream)
         with metrics.ENCODE_SECONDS.time():
-            data, identity = await self.in_pool(draft.finished, market, origin_of(stream))
+            data, identity, end = await self.in_pool(_finished, draft, market, segment.table, stream)
         while True:
             key = object_key(segment)
             with metrics.UPLOAD_SECONDS.labels(layer=draft.layer).time():
                 create = partial(self.in_pool, shelf.store.create, key, data, _metadata(identity))
                 result = await self._patience.store(shelf.role, create)
             if result is CreateResult.CREATED:
-                return Stored(segment, identity.rows, len(data))
+                return Stored(segment, identity.rows, len(data), end)
             try:
                 found = await self._patience.store(shelf.role, partial(self.in_pool, _look, shelf.store, key))
             except ObjectMissing:
                 continue  # removed since: create it after all
             if found == identity:
-                return Stored(segment, identity.rows, len(data))
+                return Stored(segment, identity.rows, len(data), end)
             _anomaly(market, stream, "object_differs", key=key, found=found, ours=identity)
             segment = with_counter(segment, segment.counter + 1)
 
@@ -133,6 +159,16 @@ def reconciled(plan: Plan, rows: Mapping[Destination, int], counters: Mapping[st
 def origin_of(stream: str) -> dict[str, str]:
     """What a footer says of where its rows come from."""
     return {"stream": stream, "writer_version": version("daedalus-writer")}
+
+
+def _finished(draft: Draft, market: Market, table: str, stream: str) -> tuple[memoryview, Identity, End | None]:
+    """The object, and its end as a look at the store would find it."""
+    data, identity = draft.finished(market, origin_of(stream))
+    return data, identity, end_of(pa.BufferReader(data), table, stream)
+
+
+def _newest_of(object_: Stored) -> NewestObject:
+    return NewestObject(object_.segment.stamp, object_.segment.counter, object_.end)
 
 
 def _look(store: ObjectStore, key: str) -> Identity | None:

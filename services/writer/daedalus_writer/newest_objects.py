@@ -1,11 +1,12 @@
 """How far the store's tables of a market reach: a look at the newest object of each.
 
-Five listings and one footer a table, 20 to 60 for all; made once for each life of the server (`opening.py`).
+Five listings and one footer a table, 20 to 60 for all; made where a writer does not know it by itself (`opening.py`).
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -26,13 +27,39 @@ _EVENT_COLUMNS = ("stream_ms", "stream_seq", "generation", "seq", "ts")
 _ROW_COLUMNS = ("timestamp", "seq")
 
 
+@dataclass(frozen=True, slots=True)
+class NewestObject:
+    """The newest object of a table by its name, and the end of the newest one that can be read."""
+
+    stamp: str
+    counter: int
+    end: End | None
+
+
 @dataclass(slots=True)
 class Newest:
     """By `plans.counter_field`."""
 
-    ends: dict[str, End] = field(default_factory=dict)
-    counters: dict[str, str] = field(default_factory=dict)
-    """"stamp counter" of the newest object, as `plans.make_plan` takes it."""
+    objects: dict[str, NewestObject] = field(default_factory=dict)
+
+    @property
+    def ends(self) -> dict[str, End]:
+        return {table: newest.end for table, newest in self.objects.items() if newest.end is not None}
+
+    @property
+    def counters(self) -> dict[str, str]:
+        """ "stamp counter" of the newest object, as `plans.make_plan` takes it."""
+        return {table: f"{newest.stamp} {newest.counter}" for table, newest in self.objects.items()}
+
+    def add(self, table: str, made: NewestObject) -> None:
+        """An object was made; it need not be the newest one by its name."""
+        there = self.objects.get(table)
+        if there is None or (made.stamp, made.counter) >= (there.stamp, there.counter):
+            self.objects[table] = NewestObject(made.stamp, made.counter, made.end or (there.end if there else None))
+
+    def update(self, later: "Newest") -> None:
+        for table, made in later.objects.items():
+            self.add(table, made)
 
 
 def newest_objects(store: ObjectStore, market: Market, stream: str) -> Newest:
@@ -42,10 +69,9 @@ def newest_objects(store: ObjectStore, market: Market, stream: str) -> Newest:
         for folder in _newest_first(store, f"{table}/{market.partition}/"):
             named = _numbered(store, folder)
             if named:
-                found.counters[table] = "{} {}".format(*named[0][:2])
+                stamp, counter, _ = named[0]
                 end = _end(store, table, [key for *_, key in named], stream)
-                if end is not None:
-                    found.ends[table] = end
+                found.objects[table] = NewestObject(stamp, counter, end)
                 break
     return found
 
@@ -80,32 +106,33 @@ def _numbered(store: ObjectStore, folder: str) -> list[tuple[str, int, str]]:
 
 def _end(store: ObjectStore, table: str, keys: list[str], stream: str) -> End | None:
     for key in keys[:_LOOKED_AT]:
-        if (end := _end_of(store, table, key, stream)) is not None:
+        with store.open_input(key) as file:
+            end = end_of(file, table, stream)
+        if end is not None:
             return end
     return None
 
 
-def _end_of(store: ObjectStore, table: str, key: str, stream: str) -> End | None:
-    """None for an object that is damaged, or not written from this stream."""
-    with store.open_input(key) as file:
-        try:
-            opened = pq.ParquetFile(file)
-            said = opened.metadata.metadata or {}
-            if said.get(b"daedalus.stream") != stream.encode():
-                return None
-            last_id = said[b"daedalus.last_id"].decode()
-            if is_quality(table):
-                return End(last_id, 0, 0, _last_generation(opened))
-            if stream == RAW:
-                return _event_end(_last_rows(opened, _EVENT_COLUMNS))
-            return _row_end(_last_rows(opened, _ROW_COLUMNS), last_id)
-        except (pa.ArrowException, KeyError, ValueError, IndexError):
+def end_of(file: BinaryIO | pa.NativeFile, table: str, stream: str) -> End | None:
+    """The end of a Parquet object; None where it is damaged, or not written from this stream."""
+    try:
+        opened = pq.ParquetFile(file)
+        said = opened.metadata.metadata or {}
+        if said.get(b"daedalus.stream") != stream.encode():
             return None
-        except OSError as error:
-            # Arrow's word for what it cannot parse; an error of the disk has a number.
-            if error.errno is not None:
-                raise
-            return None
+        last_id = said[b"daedalus.last_id"].decode()
+        if is_quality(table):
+            return End(last_id, 0, 0, _last_generation(opened))
+        if stream == RAW:
+            return _event_end(_last_rows(opened, _EVENT_COLUMNS))
+        return _row_end(_last_rows(opened, _ROW_COLUMNS), last_id)
+    except (pa.ArrowException, KeyError, ValueError, IndexError):
+        return None
+    except OSError as error:
+        # Arrow's word for what it cannot parse; an error of the disk has a number.
+        if error.errno is not None:
+            raise
+        return None
 
 
 def _last_rows(opened: pq.ParquetFile, columns: tuple[str, ...]) -> pa.Table:

@@ -1,13 +1,12 @@
 """A stream is opened: does the store have more of it than the server remembers?
 
-While a server process lives, its data never go back. So the store is looked at once for each: what it has then is kept
-beside the stream, for every writer that opens it later.
+While a server process lives, its data never go back. So that is found out once for each, and kept beside the stream
+for every writer that opens it later. A writer who was alone with the stream knows it; another one looks at the store.
 
-unfinished plan -> another server process than last time? -> newest objects -> settle
+unfinished plan -> another server process than last time? -> newest objects, known or looked at -> settle
 """
 
-import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 
 import structlog
@@ -20,12 +19,16 @@ from daedalus_common.markets import Market
 from daedalus_writer import metrics
 from daedalus_writer.carrying_out import Carrier
 from daedalus_writer.durable_end import Durable, End, Known, joined, unexplained
+from daedalus_writer.known_objects import Survey
 from daedalus_writer.newest_objects import Newest, newest_objects
 from daedalus_writer.patience import Patience
 
 log = structlog.get_logger(__name__)
 
 GROUP = "writer"
+
+TenureOf = Callable[[Lease], int | None]
+"""`LeaseKeeper.tenure`."""
 _CHECKED = (RAW, SILVER, GOLD)
 
 
@@ -36,14 +39,14 @@ class Opening:
         self._log = market_log
         self._carrier = carrier
         self._patience = patience
-        self._looks: dict[Market, _Looks] = {}
+        self._objects = carrier.known
 
     async def known(self, market: Market, stream: str, server: str = "") -> Known:
         """What was found when the stream was settled last, by whichever writer."""
         durable, muted = await self._patience.redis(lambda: self._log.durable(market, stream))
         return Known(server, Durable.decode(durable).ends if durable else {}, muted)
 
-    async def settle(self, lease: Lease, stream: str, server: str) -> Known:
+    async def settle(self, lease: Lease, stream: str, server: str, tenure_of: TenureOf) -> Known:
         """Once for each server process, and wherever the group stands at the beginning: it may have been removed.
 
         Call it when no plan is pending. "" = the server does not tell which it is.
@@ -55,9 +58,8 @@ class Opening:
         is_settled = server == before.server and cursor.id != BEGINNING
         if stream not in _CHECKED or not server or is_settled:
             return Known(server, before.ends, muted)
-        if before.server in ("", server):
-            self._looks.pop(market, None)  # the group, or the whole market, was removed meanwhile
-        newest = await self._newest(lease, stream, server)
+        self._objects.forget_settled(market, stream, server)
+        newest = await self._newest(lease, stream, server, tenure_of)
         after = Durable(server, joined(before.ends, newest.ends))
         beyond = unexplained(newest.ends, cursor.id, before.ends)
         if beyond is None:
@@ -66,18 +68,20 @@ class Opening:
             log.warning("the server no longer knew what was written", market=market.name, stream=stream, to=beyond.id)
             settlement = Settlement(stream, server, after.encode(), newest.counters)
         else:
-            settlement = await self._lost(lease, stream, after, newest)
+            settlement = await self._lost(lease, stream, after, newest, tenure_of)
+        tenure = tenure_of(lease)  # before: with the process that settles, it has lasted until then
         if await self._patience.redis(lambda: self._log.settle(lease, settlement)):
             metrics.LOST_TAILS.labels(**metrics.market_labels(market)).inc()
+        self._objects.settle(lease, stream, server, tenure)
         return await self.known(market, stream, server)
 
     async def _has(self, market: Market, stream: str, end: End) -> bool:
         return await self._patience.redis(lambda: self._log.has_entry(market, stream, end.id, end.seq))
 
-    async def _lost(self, lease: Lease, stream: str, after: Durable, newest: Newest) -> Settlement:
+    async def _lost(self, lease: Lease, stream: str, after: Durable, newest: Newest, tenure_of: TenureOf) -> Settlement:
         """What all three streams must get beyond: they are of one slot, so that all have lost their ends together."""
-        looks = {name: await self._newest(lease, name, after.server) for name in _CHECKED}
-        ends = {name: list(look.ends.values()) for name, look in looks.items()}
+        found = {name: await self._newest(lease, name, after.server, tenure_of) for name in _CHECKED}
+        ends = {name: list(each.ends.values()) for name, each in found.items()}
         everything = [end for of_stream in ends.values() for end in of_stream]
         last = {name: max(ends[name], key=lambda end: end.entry).id if ends[name] else "" for name in _CHECKED}
         log.error(
@@ -98,27 +102,14 @@ class Opening:
             ts=max((end.ts for end in everything), default=0),
         )
 
-    async def _newest(self, lease: Lease, stream: str, server: str) -> Newest:
-        """One look for the three streams, each of which asks for all where a loss is found: on S3 it takes seconds."""
-        looks = self._looks.get(lease.market)
-        if looks is None or (looks.lease, looks.server) != (lease, server):
-            looks = self._looks[lease.market] = _Looks(lease, server)
-        async with looks.busy:
-            if stream not in looks.newest:
+    async def _newest(self, lease: Lease, stream: str, server: str, tenure_of: TenureOf) -> Newest:
+        """Looked at where another writer may have been there since the last look: on S3 that takes seconds."""
+        async with self._objects.looking(lease.market, stream) as place:
+            if place.survey is None or not place.survey.holds(lease, server, tenure_of(lease)):
                 shelf = self._carrier.shelf(stream)
                 look = partial(self._carrier.in_pool, newest_objects, shelf.store, lease.market, stream)
-                looks.newest[stream] = await self._patience.store(shelf.role, look)
-        return looks.newest[stream]
-
-
-@dataclass(slots=True)
-class _Looks:
-    """What the store had of a market's streams when this lease met this server process."""
-
-    lease: Lease
-    server: str
-    newest: dict[str, Newest] = field(default_factory=dict)
-    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+                place.survey = Survey(await self._patience.store(shelf.role, look), lease, server)
+            return place.survey.newest
 
 
 def _last_seq(ends: list[End]) -> int:

@@ -26,7 +26,7 @@ from daedalus_writer.durable_end import Known
 from daedalus_writer.flush import Reason
 from daedalus_writer.gathering import CHUNK_ENTRIES, Gathering
 from daedalus_writer.intake import Run
-from daedalus_writer.opening import GROUP, Opening
+from daedalus_writer.opening import GROUP, Opening, TenureOf
 from daedalus_writer.patience import Patience
 
 log = structlog.get_logger(__name__)
@@ -44,13 +44,13 @@ class RunWriter:
         self._opening = Opening(market_log, carrier, patience)
         self._known: dict[tuple[Market, str], Known] = {}
 
-    async def open(self, lease: Lease, stream: str) -> str:
+    async def open(self, lease: Lease, stream: str, tenure_of: TenureOf) -> str:
         """The cursor to read from, when what a former owner or a former server left is put in order."""
         market = lease.market
         server = await self._patience.redis(lambda: self._log.open_market(market))
         self._known[market, stream] = await self._opening.known(market, stream, server)
         await self.resume(lease, stream)
-        self._known[market, stream] = await self._opening.settle(lease, stream, server)
+        self._known[market, stream] = await self._opening.settle(lease, stream, server, tenure_of)
         return (await self._patience.redis(lambda: self._log.cursor(market, stream, GROUP))).id
 
     def work_ahead(self, market: Market, stream: str, run: Run) -> None:

@@ -161,7 +161,7 @@ class Writer:
                     self._start(work, stream, self._open(work, stream))
 
     async def _open(self, work: MarketWork, stream: str) -> None:
-        cursor = await self._run_writer.open(work.lease, stream)
+        cursor = await self._run_writer.open(work.lease, stream, self._keeper.tenure)
         work.intakes[stream] = Intake(work.lease, stream, cursor, cursor, self._pace.poll, self._pace.idle)
 
     async def _read(self) -> bool:

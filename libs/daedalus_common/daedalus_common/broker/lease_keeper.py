@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, TypeVar
 
@@ -28,6 +29,15 @@ _T = TypeVar("_T")
 
 AT_ONCE: Final = 16
 """Calls on their way side by side; each takes a connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Term:
+    """A lease that has not run out since it was noted; `sent` is when the last call that extended it was sent."""
+
+    lease: Lease
+    number: int
+    sent: float
 
 
 class LeaseKeeper:
@@ -56,6 +66,7 @@ class LeaseKeeper:
         self._new_token = new_token
         self._monotonic = monotonic
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._terms: dict[Market, _Term] = {}
         self._turns = {market: asyncio.Lock() for market in self._markets}
         """A renewal that overtook a give would take the market back."""
         self._leaving: dict[Market, Lease] = {}
@@ -72,6 +83,11 @@ class LeaseKeeper:
         return self._role
 
     @property
+    def markets(self) -> tuple[Market, ...]:
+        """All that the replicas share."""
+        return self._markets
+
+    @property
     def renewal_age_seconds(self) -> float:
         """Since every lease was last renewed."""
         return self._monotonic() - self._renewed_at
@@ -80,6 +96,16 @@ class LeaseKeeper:
     def total_load(self) -> float:
         """Events a second of all markets held, the unknown ones left out."""
         return self.load.total(self.held, self._monotonic())
+
+    def tenure(self, lease: Lease) -> int | None:
+        """A number that stays the same for as long as no other replica can have had the lease in between.
+
+        An epoch cannot tell that under a server which may have lost its end. None = the lease may have run out by now:
+        since the last call that extended it was sent, the ttl has passed here. Held against one that takes it in
+        another's name, or a server's clock that leaps, is only the epoch.
+        """
+        term = self._terms.get(lease.market)
+        return term.number if term is not None and self._lasts(term, lease) else None
 
     async def renew(self) -> tuple[Market, ...]:
         """One round. Returns the markets that another replica should have: stop work on them, then `give` each.
@@ -198,8 +224,22 @@ class LeaseKeeper:
     async def _acquire(self, market: Market, token: str, load: float | None) -> tuple[int, bool]:
         told = "" if load is None else f"{load:.6g}"
         arguments: list[Argument] = [self._name, token, self._ttl_ms, told]
+        sent = self._monotonic()
         epoch, taken = await self._scripts.call("take_lease", [keys.lease(market, self._role)], arguments)
+        if taken:
+            self._prolong(Lease(market, int(epoch), token), sent)
         return int(epoch), bool(taken)
+
+    def _prolong(self, lease: Lease, sent: float) -> None:
+        """Another could take it only later than a ttl after the last call was sent."""
+        term = self._terms.get(lease.market)
+        number = term.number if term else 0
+        if term is None or not self._lasts(term, lease):
+            number += 1
+        self._terms[lease.market] = _Term(lease, number, sent)
+
+    def _lasts(self, term: _Term, lease: Lease) -> bool:
+        return term.lease == lease and self._monotonic() - term.sent < self._ttl_ms / 1000
 
     async def _see(self, market: Market) -> Claim:
         owner, epoch, load = await self._scripts.call("see_lease", [keys.lease(market, self._role)], [])

@@ -26,6 +26,9 @@ def check_key(key: str) -> str:
         raise ValueError(f"object key longer than {KEY_LIMIT_BYTES} bytes: {key[:80]!r}…")
     if _CONTROL.search(key):
         raise ValueError(f"object key with a control character: {key!r}")
+    if "\\" in key:
+        # SeaweedFS keeps it as '/': the object would be listed under another key.
+        raise ValueError(f"object key with a backslash: {key!r}")
     for segment in key.split("/"):
         if segment in ("", ".", ".."):
             raise ValueError(f"object key with the segment {segment!r}: {key!r}")

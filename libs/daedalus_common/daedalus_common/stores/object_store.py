@@ -100,7 +100,7 @@ class ObjectStore(Protocol):
     - **Thread-safe.** All calls block; the writer makes them from a pool of threads.
 
     A key is a relative path of non-empty segments joined by `/`, at most 1,024 UTF-8 bytes (with the prefix of
-    an S3 store), 255 a segment; no segment is `.` or `..` or has a control character. Segments named
+    an S3 store), 255 a segment; no segment is `.` or `..` or has a control character or a backslash. Segments named
     `.daedalus-….tmp` are reserved for unfinished files: listings hide them.
     Metadata: keys of `a-z`, `0-9` and `-`, any non-empty text as value, together at most 2,048 bytes once encoded.
     """

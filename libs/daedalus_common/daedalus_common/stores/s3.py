@@ -48,7 +48,8 @@ _CHAIN_WITH_FIXED_KEYS = frozenset({"env", "shared-credentials-file", "config-fi
 class S3Store:
     """`ObjectStore` in one bucket, under an optional prefix, on any S3-compatible server.
 
-    A create is one PUT with `If-None-Match: *`; 412 means that the object exists. botocore repeats requests
+    A create is one PUT with `If-None-Match: *`, never an upload in parts, whose completion not every server makes
+    conditional (docs/object-stores.md); 412 means that the object exists. botocore repeats requests
     whose answer is lost, late or 5xx (mode `standard`, `attempts` in all); a repeated create then finds the
     object of the first attempt and returns EXISTS. Repeated here: 409, which AWS answers while another create
     of the same key is under way, and reads cut off in the middle of the body, which botocore leaves alone.

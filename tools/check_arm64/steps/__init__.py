@@ -1,0 +1,1 @@
+"""What runs in the emulated machine, each a program of its own."""
