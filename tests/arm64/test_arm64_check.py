@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tools.check_arm64.checks import IMAGES
 from tools.check_arm64.comparison import Differs, compare_objects, compare_rows
 from tools.check_arm64.machine import Base, CannotRun, Machine, why
 
 from daedalus_common.rows import Column, RowSchema, pack_rows
 from support.checkout import ROOT
 
-SKIPPED = "skipped: needs qemu-aarch64 (Debian: apt-get install qemu-user; .ci/run installs it)"
+SKIPPED = "needs qemu-aarch64 (Debian: apt-get install qemu-user; .ci/run installs it)"
 SCHEMA = RowSchema("silver", "orderbook", (Column("mid_price"), Column("spread")))
 
 # Instructions of aarch64.
@@ -123,6 +124,16 @@ def test_objects_must_hold_the_very_same(tmp_path: Path) -> None:
         compare_objects(objects(tmp_path / "named", 1.0, 2.0, name="gold.parquet"), here)
 
 
+def test_every_image_is_built_for_both_processors() -> None:
+    command = ["docker", "buildx", "bake", "--print"]
+    if shutil.which("docker") is None or subprocess.run(command[:2], capture_output=True, check=False).returncode:
+        pytest.skip("needs the buildx plugin of Docker, but no engine")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    targets = json.loads(done.stdout)["target"]
+    assert set(targets) == {image.name for image in IMAGES}
+    assert {tuple(target["platforms"]) for target in targets.values()} == {("linux/amd64", "linux/arm64")}
+
+
 # 30 s on two cores, wheels in the cache of uv; the whole, `make arm64`, takes minutes.
 @pytest.mark.alone
 @pytest.mark.timeout(600)
@@ -143,7 +154,7 @@ def test_a_featurizers_step_runs_on_a_raspberry_pi_5_and_gives_the_same_rows_and
         [*command, "--check", "features", "parquet"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     if done.returncode == 2:
-        pytest.skip(f"skipped: {done.stderr.strip()}")
+        pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["cpu"] == "cortex-a72"
@@ -153,3 +164,16 @@ def test_a_featurizers_step_runs_on_a_raspberry_pi_5_and_gives_the_same_rows_and
     ]
     assert "1500 events" in found["results"][0]["detail"]
     assert "hold here what they hold there" in found["results"][1]["detail"]
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(600)
+def test_a_check_that_goes_wrong_is_told_with_its_reason_and_exit_code_1() -> None:
+    machine(Path())
+    command = [sys.executable, "-m", "tools.check_arm64", "--page", "4096", "--image", "featurizer", "--limit", "0.1"]
+    done = subprocess.run([*command, "--check", "features"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode == 2:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 1
+    assert "FAILED: did not end within 0.1 s" in done.stdout
+    assert "0 of 1 went well" in done.stdout

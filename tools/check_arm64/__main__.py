@@ -79,6 +79,8 @@ def tried(arguments: argparse.Namespace, scratch: Path, servers: ExitStack) -> I
     out = sys.stderr if arguments.json else sys.stdout
     base = Base.of(ROOT / "deploy" / "Dockerfile")
     machine = prepared(arguments.folder, base, arguments.mirror)
+    for page in arguments.page:
+        machine.confirm(page)
     checks = Checks(machine, scratch, arguments.exchange, arguments.limit, servers)
     wanted = frozenset(arguments.check)
     for image in IMAGES:

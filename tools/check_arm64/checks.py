@@ -169,7 +169,7 @@ class Checks:
 def fault_of(ended: Ended) -> str:
     """In words what went wrong, with the end of what the program said; empty where nothing did."""
     said = " | ".join(ended.errors.strip().splitlines()[-3:])
-    return f"{ended.why}: {said[-400:]}" if ended.why else ""
+    return f"{ended.why} {said[-400:]}".rstrip() if ended.why else ""
 
 
 def served(process: subprocess.Popen[bytes], port: int) -> str:

@@ -84,8 +84,15 @@ class Machine:
                 command, env=clean, capture_output=True, text=True, errors="replace", timeout=limit, check=False
             )
         except subprocess.TimeoutExpired:
-            return Ended(f"did not end within {limit:.0f} s", time.monotonic() - begin, "", "")
+            return Ended(f"did not end within {limit:g} s", time.monotonic() - begin, "", "")
         return Ended(why(done.returncode), time.monotonic() - begin, done.stdout, done.stderr)
+
+    def confirm(self, page: int) -> None:
+        """Raises CannotRun unless a program sees an aarch64 with this page size: a qemu may not know the option."""
+        question = "import mmap, platform; print(platform.machine(), mmap.PAGESIZE)"
+        ended = self.run(page, ["-c", question], (), {}, 60.0)
+        if ended.why or ended.last_line != f"aarch64 {page}":
+            raise CannotRun(f"{self.qemu} -p {page}: Python sees `{ended.last_line}` {ended.why} {ended.errors[-200:]}")
 
 
 def why(code: int) -> str:
