@@ -132,6 +132,14 @@ class TestStaleness:
         pulse.observe(1760.0, 20_001, 10_300)
         assert pulse.is_stale(1765.0, self.limit)
 
+    def test_a_burst_does_not_make_the_pause_after_it_look_like_the_end(self):
+        pulse = self.pulse(events=100, until=500.0)  # a trade each 5 s
+        pulse.observe(501.0, 300, 300)
+        pulse.observe(560.0, 301, 300)
+        assert not pulse.is_stale(565.0, self.limit)
+        pulse.observe(600.0, 302, 300)
+        assert pulse.is_stale(605.0, self.limit)
+
     def test_too_few_events_say_nothing_about_the_pace(self):
         pulse = self.pulse(events=3, until=0.3)
         pulse.observe(1000.0, 50, 3)
