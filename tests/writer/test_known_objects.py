@@ -4,7 +4,7 @@ import asyncio
 import signal
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import timedelta
 from os import kill
 from pathlib import Path
@@ -55,9 +55,13 @@ class WatchedDisk(LocalDisk):
         self.listed[prefix] += 1
         return super().folders(prefix)
 
-    def create(self, key: str, data: bytes | memoryview, metadata: dict[str, str]) -> CreateResult:  # type: ignore[override]
+    def create(self, key: str, data: bytes | memoryview, metadata: Mapping[str, str]) -> CreateResult:
         assert self.gate.wait(30)
         return super().create(key, data, metadata)
+
+
+class WatchedScene(Scene):
+    disk: WatchedDisk
 
 
 @pytest.fixture
@@ -67,13 +71,14 @@ def server(tmp_path: Path) -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture
-async def scene(server: ValkeyServer, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with opened(server, tmp_path) as scene:
-        scene.disk = WatchedDisk(scene.folder)
-        yield scene
+async def scene(server: ValkeyServer, tmp_path: Path) -> AsyncIterator[WatchedScene]:
+    async with opened(server, tmp_path) as plain:
+        watched = WatchedScene(plain.server, plain.client, plain.lease, plain.folder)
+        watched.disk = WatchedDisk(plain.folder)
+        yield watched
 
 
-async def settled(scene: Scene, *streams: str) -> None:
+async def settled(scene: WatchedScene, *streams: str) -> None:
     """Waits until the streams, raw alone by default, were settled under the process that serves now. (Those that have
     nothing to write are settled only when they have.)"""
     here = (await scene.client.info("server"))["run_id"]
@@ -85,7 +90,7 @@ async def settled(scene: Scene, *streams: str) -> None:
     await until(holds)
 
 
-async def test_after_a_restart_of_the_server_a_living_writer_lists_nothing(scene: Scene) -> None:
+async def test_after_a_restart_of_the_server_a_living_writer_lists_nothing(scene: WatchedScene) -> None:
     async with scene.writer() as task:
         await settled(scene, *LOOKS)
         for begin in range(0, 600, 200):
@@ -102,7 +107,7 @@ async def test_after_a_restart_of_the_server_a_living_writer_lists_nothing(scene
     assert rows["seq"].to_list() == list(range(1, 601))
 
 
-async def test_after_a_lost_tail_a_living_writer_lists_nothing_and_raises_the_market(scene: Scene) -> None:
+async def test_after_a_lost_tail_a_living_writer_lists_nothing_and_raises_the_market(scene: WatchedScene) -> None:
     lost_tails = counted(metrics.LOST_TAILS)
     async with scene.writer() as task:
         await scene.publish(0, 300)
@@ -120,7 +125,7 @@ async def test_after_a_lost_tail_a_living_writer_lists_nothing_and_raises_the_ma
     check_raised(scene, lost_tails)
 
 
-async def test_objects_of_a_plan_that_the_server_lost_count_as_known(scene: Scene) -> None:
+async def test_objects_of_a_plan_that_the_server_lost_count_as_known(scene: WatchedScene) -> None:
     """The server goes back behind the plan while its objects are created; moving the cursor is refused then."""
     lost_tails = counted(metrics.LOST_TAILS)
     async with scene.writer() as task:
@@ -150,7 +155,7 @@ async def test_objects_of_a_plan_that_the_server_lost_count_as_known(scene: Scen
     assert rows["reason"].to_list().index("server_lost") == 300 + entries
 
 
-def check_raised(scene: Scene, lost_tails: float) -> None:
+def check_raised(scene: WatchedScene, lost_tails: float) -> None:
     rows = scene.check(range(700))
     assert counted(metrics.LOST_TAILS) == lost_tails + 1
     assert rows["reason"].to_list().index("server_lost") == 500
@@ -158,7 +163,7 @@ def check_raised(scene: Scene, lost_tails: float) -> None:
     assert rows["seq"].is_unique().all()
 
 
-async def test_a_server_away_for_longer_than_the_lease_lasts_makes_the_writer_look(scene: Scene) -> None:
+async def test_a_server_away_for_longer_than_the_lease_lasts_makes_the_writer_look(scene: WatchedScene) -> None:
     """Another writer might have had the lease, under a process that is gone with what it knew."""
     lost_tails = counted(metrics.LOST_TAILS)
     ttl, renew = timedelta(seconds=1.0), timedelta(seconds=0.2)
@@ -180,7 +185,7 @@ async def test_a_server_away_for_longer_than_the_lease_lasts_makes_the_writer_lo
     check_raised(scene, lost_tails)
 
 
-async def test_a_writer_whose_lease_another_had_in_between_looks(scene: Scene) -> None:
+async def test_a_writer_whose_lease_another_had_in_between_looks(scene: WatchedScene) -> None:
     async with scene.writer() as task:
         await scene.publish(0, 300)
         await until_written(task, scene.log, BTC)
@@ -201,7 +206,7 @@ async def test_a_writer_whose_lease_another_had_in_between_looks(scene: Scene) -
     scene.check(range(600))
 
 
-async def another_has_it_once(scene: Scene) -> None:
+async def another_has_it_once(scene: WatchedScene) -> None:
     """A replica of the same name need not wait; the writer takes the lease back with its next renewal."""
     lease = keys.lease(BTC, Role.WRITER)
     another = LeaseKeeper(scene.client, Role.WRITER, "writer", [BTC], timedelta(seconds=30), lambda: "another")
@@ -210,13 +215,13 @@ async def another_has_it_once(scene: Scene) -> None:
 
     async def is_back() -> bool:
         found = await scene.client.hget(lease, "epoch")
-        return bool(found) and int(found) > epoch
+        return found is not None and int(found) > epoch
 
     await until(is_back)
 
 
 async def test_what_another_wrote_under_a_lease_that_the_server_forgot_is_not_written_twice(
-    scene: Scene, tmp_path: Path
+    scene: WatchedScene, tmp_path: Path
 ) -> None:
     """A writer that was stopped finds its lease as it left it: that another had it is in the lost end."""
     config = writer_config(scene.server.url, scene.folder)
@@ -243,7 +248,7 @@ async def test_what_another_wrote_under_a_lease_that_the_server_forgot_is_not_wr
     scene.check(range(600))
 
 
-async def test_a_market_that_is_met_for_the_first_time_takes_one_look_a_stream(scene: Scene) -> None:
+async def test_a_market_that_is_met_for_the_first_time_takes_one_look_a_stream(scene: WatchedScene) -> None:
     await scene.publish(0, 300)
     await scene.write()
     await scene.cut_back(0)
@@ -254,7 +259,7 @@ async def test_a_market_that_is_met_for_the_first_time_takes_one_look_a_stream(s
     scene.check(range(400))
 
 
-async def test_a_stream_that_was_removed_by_hand_is_looked_at_anew(scene: Scene) -> None:
+async def test_a_stream_that_was_removed_by_hand_is_looked_at_anew(scene: WatchedScene) -> None:
     async with scene.writer() as task:
         await scene.publish(0, 300)
         await until_written(task, scene.log, BTC)
@@ -267,7 +272,7 @@ async def test_a_stream_that_was_removed_by_hand_is_looked_at_anew(scene: Scene)
     scene.check(range(400))
 
 
-async def test_what_is_known_is_what_a_look_finds(scene: Scene) -> None:
+async def test_what_is_known_is_what_a_look_finds(scene: WatchedScene) -> None:
     known = KnownObjects()
     writer = build_writer(scene.client, scene.disk, [BTC])
     writer._run_writer._carrier.known = writer._run_writer._opening._objects = known
