@@ -1,6 +1,6 @@
 // All images for both processors:   docker buildx bake
 // One, for this machine, to be run:   docker buildx bake --set '*.platform=linux/amd64' --load writer
-// Push:   REGISTRY=registry.example/daedalus VERSION=0.1.0 docker buildx bake --push
+// Push:   REGISTRY=registry.example/daedalus VERSION=0.1.0 REVISION=$(git rev-parse HEAD) docker buildx bake --push
 // Building for two processors at once needs a builder of the container driver: docker buildx create --use
 
 variable "REGISTRY" { default = "daedalus" }

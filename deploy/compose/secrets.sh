@@ -5,11 +5,14 @@
 #
 # The folder is closed to everybody but you. The files in it can be read by all, because Docker shows a container the
 # file with the owner and mode that it has here, and the containers run as users of their own.
-# To change one: delete its file (and redis_users.acl, for a password of Redis), run this again, then `make up`.
+# To change one: delete its file (and redis_users.acl for a password of Redis, s3_identities.json for a key of SeaweedFS),
+# then `make down` and `make up`: a container reads its secrets when it starts, and `make up` alone starts none that runs.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 folder=${1:-${SECRETS:-$here/secrets}}
+again=
+if [ -d "$folder" ]; then again=" (a container that runs keeps the one before: make down, then make up)"; fi
 umask 077
 mkdir -p "$folder"
 chmod 700 "$folder"
@@ -26,7 +29,7 @@ write() {
     mkdir -p "$folder/$(dirname "$1")"
     cat >"$folder/$1.new"
     mv "$folder/$1.new" "$folder/$1"
-    echo "made $folder/$1"
+    echo "made $folder/$1$again"
 }
 
 missing() { [ ! -s "$folder/$1" ]; }
@@ -45,7 +48,6 @@ if missing redis_users.acl || [ "$here/redis/users.acl" -nt "$folder/redis_users
         rules=$(printf '%s\n' "$rules" | sed "s/@redis_$user@/$hash/")
     done
     printf '%s\n' "$rules" | write redis_users.acl
-    echo "a Redis that runs reads it when it starts again: docker compose restart redis"
 fi
 
 make_name s3_root_user daedalus-root

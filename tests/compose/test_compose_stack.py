@@ -1,19 +1,21 @@
 """The whole stack in containers: it comes up, records, scales, survives kills and cut networks, and adds up."""
 
+import base64
 import json
 import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import boto3
 import pytest
 from botocore.config import Config
 
-from support.compose_stack import OURS, SERVICES, ComposeStack, wait_until
+from support.checkout import ROOT
+from support.compose_stack import GRAFANA, OURS, SERVICES, ComposeStack, has_image, wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -72,6 +74,25 @@ def test_prometheus_scrapes_every_service(stack: ComposeStack) -> None:
     wait_until(lambda: {"ingestor", "writer", "featurizer", "prometheus"} <= up(), "a scrape of every service")
 
 
+def test_grafana_has_every_dashboard_and_its_data_source(stack: ComposeStack) -> None:
+    if not has_image(GRAFANA):
+        pytest.skip(
+            f"needs the image {GRAFANA}, which cannot be pulled here: the stack runs without Grafana, and its "
+            "provisioning is checked as far as that goes by tests/monitoring/test_dashboards.py"
+        )
+
+    def asked(path: str) -> Any:
+        login = base64.b64encode(f"admin:{stack.secret('grafana_admin_password')}".encode()).decode()
+        url = f"http://127.0.0.1:{stack.grafana_port}{path}"
+        with urlopen(Request(url, headers={"Authorization": f"Basic {login}"}), timeout=10) as answer:
+            return json.load(answer)
+
+    assert stack.is_healthy("grafana")
+    ours = {json.loads(file.read_text())["uid"] for file in (ROOT / "deploy/grafana/dashboards").glob("*.json")}
+    wait_until(lambda: {each["uid"] for each in asked("/api/search?type=dash-db")} == ours, "every dashboard")
+    assert asked("/api/datasources/uid/prometheus/health")["status"] == "OK"
+
+
 def test_the_featurizer_scales_to_three_replicas_and_back(stack: ComposeStack) -> None:
     stack.up("--no-recreate", "--scale", "featurizer=3")
     wait_until(lambda: len(stack.owners("featurizer") - {""}) == 3, "each replica has a market")
@@ -99,6 +120,22 @@ def test_what_docker_kill_ended_comes_back_with_up(stack: ComposeStack) -> None:
     stack.run(["docker", "kill", *killed])
     stack.up("--no-recreate")
     assert {service: stack.is_healthy(service) for service in SERVICES} == dict.fromkeys(SERVICES, True)
+
+
+def test_what_scripts_wrote_is_in_redis_after_its_restart(stack: ComposeStack) -> None:
+    def redis(*words: str) -> list[str]:
+        password = f"REDISCLI_AUTH={stack.secret('redis_operator')}"
+        command = ["exec", "-T", "-e", password, "redis", "redis-cli", "--user", "operator", *words]
+        return stack.compose(*command).split()
+
+    two = ("{restart-test}:one", "{restart-test}:two")
+    script = "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('SET', KEYS[2], ARGV[1])"
+    assert redis("EVAL", script, "2", *two, "kept") == ["OK"]
+    stack.compose("restart", "redis")
+    wait_until(lambda: stack.is_healthy("redis"), "redis healthy again")
+    assert redis("MGET", *two) == ["kept", "kept"]
+    redis("DEL", *two)
+    wait_until(lambda: all(stack.is_healthy(each) for each in SERVICES), "everything healthy again")
 
 
 @pytest.mark.parametrize("service", ["redis", "object-store"])

@@ -113,6 +113,7 @@ def _window(
         touched=None if trial is None or trial.touched is None else trial.touched(),
         zombie=tuple(trial.zombie) if trial is not None and trial.is_zombie else None,
         error=applied.error,
+        lost_from_ns=None if trial is None else trial.lost_from_ns,
     )
 
 

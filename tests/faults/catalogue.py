@@ -104,9 +104,14 @@ def _store() -> list[Cell]:
         "reset": (network(lambda p, _: p.reset(keep_on=True)), (0.5, 2.0)),
     }
     s3, local = frozenset({"s3"}), frozenset({"local", "disks"})
+    # A writer that starts meanwhile is refused and ends with the fix; its supervisor starts it again.
+    may_end = {"403": frozenset({Role.WRITER})}
     full, read_only = store_faults.disk(lambda d: d.full()), store_faults.disk(lambda d: d.read_only())
     return [
-        *(Cell("store", name, action, hold, "written", needs=s3) for name, (action, hold) in found.items()),
+        *(
+            Cell("store", name, action, hold, "written", needs=s3, may_end=may_end.get(name, frozenset()))
+            for name, (action, hold) in found.items()
+        ),
         Cell("store", "disk full", full, (1.0, 3.0), "written", needs=local),
         Cell("store", "read-only", read_only, (1.0, 3.0), "written", needs=local),
     ]

@@ -27,6 +27,8 @@ class Trial:
     zombie: list[str] = field(default_factory=list)
     """Violations of I8."""
     is_zombie: bool = False
+    lost_from_ns: int | None = None
+    """When the oldest entry was made that Redis lost."""
 
 
 Action = Callable[["Rig", Random], AbstractContextManager[Trial]]
@@ -82,3 +84,5 @@ class Window:
     """Violations of I8; None where no zombie was made."""
     error: str | None = None
     """Why the fault could not be brought about or healed."""
+    lost_from_ns: int | None = None
+    """Of a Redis that lost its newest entries: when the oldest of them was made."""

@@ -56,7 +56,8 @@ def unsure_spans(evidence: Evidence, market: Market) -> list[Span]:
     for window in evidence.windows:
         after = [at for at in times if at > window.began_ns]
         if "server_lost" in window.cell.gaps and after and after[0] <= window.ended_ns:
-            spans.append((window.began_ns - UNSURE_BEFORE_NS, after[0]))
+            lost_from = min(window.began_ns, window.lost_from_ns or window.began_ns)
+            spans.append((lost_from - UNSURE_BEFORE_NS, after[0]))
     return spans
 
 

@@ -116,6 +116,16 @@ def short_of_memory(rig: Rig, rng: Random) -> Iterator[Trial]:
         for symbol in SYMBOLS:
             rig.simulator.post("/control/burst", symbol=symbol, trades=0, depth=200)
         yield Trial(touched=lambda: limit.hits)
+    _end_if_it_hangs(rig, victim)
+
+
+def _end_if_it_hangs(rig: Rig, victim: Replica) -> None:
+    """Python waits forever for a thread that got no memory for its start. A service notices that its loop stands still
+    after a minute and ends; here somebody who is less patient ends it."""
+    _wait_for_words(victim, "first round of leases")
+    if victim.service.running and not victim.says("first round of leases"):
+        rig.kill(victim)
+        rig.start(Role.WRITER, victim.number)
 
 
 def _wait_for_words(replica: Replica, pattern: str) -> None:

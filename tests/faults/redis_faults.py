@@ -1,6 +1,7 @@
 """Faults of Redis and of the network before it."""
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from faults.rig import Rig
 from faults.tools.tcp_proxy import TcpProxy
 
 Bring = Callable[[TcpProxy, Random], None]
+_ADDED = re.compile(rb"XADD\r\n\$\d+\r\n[^\r]+\r\n(?:\$\d+\r\n[A-Z~=]+\r\n)*\$\d+\r\n(\d{13})-\d+\r\n")
+"""In an append-only file: the milliseconds of an entry's id."""
 
 
 @contextmanager
@@ -111,15 +114,24 @@ def tail_lost(rig: Rig, rng: Random) -> Iterator[Trial]:
     valkey.kill()
     cut = _cut(rig.aof_folder, rng.randint(20_000, 200_000))
     try:
-        yield Trial(touched=lambda: cut)
+        yield Trial(touched=lambda: len(cut), lost_from_ns=_oldest_entry_ns(cut))
     finally:
         valkey.start()
 
 
-def _cut(folder: Path, count: int) -> int:
+def _cut(folder: Path, count: int) -> bytes:
     """Takes the last `count` bytes off the newest append-only file; the server cuts half a command at its end."""
     path = max(folder.glob("appendonlydir/*.incr.aof"), key=lambda path: path.stat().st_mtime_ns)
     size = path.stat().st_size
     left = max(size // 2, size - count)
+    with path.open("rb") as file:
+        file.seek(left)
+        lost = file.read()
     os.truncate(path, left)
-    return size - left
+    return lost
+
+
+def _oldest_entry_ns(lost: bytes) -> int | None:
+    """The time in the ids of the entries that were added there: where little happens, few bytes are many seconds."""
+    ids = [int(found[1]) for found in _ADDED.finditer(lost)]
+    return min(ids) * 1_000_000 if ids else None

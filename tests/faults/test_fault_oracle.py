@@ -230,5 +230,7 @@ def test_only_rows_between_a_lost_tail_and_the_next_genesis_are_excused(evidence
     missing = spoil(evidence, "silver/orderbook", without(7, 8))
     assert broken(replace(missing, windows=(lost_tail,))) == {"I4"}
     start = lost_tail.began_ns
+    reaches_back = replace(lost_tail, lost_from_ns=start - 10**9)
+    assert broken(replace(missing, windows=(reaches_back,))) == {"I4"}
     before_genesis = replace(lost_tail, began_ns=start - 10**9)
     assert broken(replace(missing, windows=(before_genesis,))) == {"I4"}

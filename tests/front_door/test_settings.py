@@ -48,6 +48,14 @@ def test_the_services_get_the_embedded_server_the_simulator_and_the_data_directo
     assert {config.storage.ingestion_storage.base_dir, config.storage.etl_storage_output.base_dir} == {tmp_path}
 
 
+def test_only_a_demo_leaves_the_configured_telemetry_ports_to_whoever_is_scraped(tmp_path):
+    text = f"{FILE}telemetry: {{ports: {{writer: 9202}}}}\n"
+    live = effective_config(read_settings(wishes(tmp_path, text), {}), REDIS, None).telemetry
+    assert (live.port_of("writer"), live.port_of("ingestor")) == (9202, 9101)
+    demo = effective_config(read_settings(wishes(tmp_path, text, demo=True), {}), REDIS, "http://127.0.0.1:1").telemetry
+    assert {demo.port_of(name) for name in ("ingestor", "writer", "featurizer")} == {0}
+
+
 def test_the_written_configuration_loads_to_the_same(tmp_path):
     settings = read_settings(wishes(tmp_path, FILE), {})
     config = effective_config(settings, REDIS, None)

@@ -7,6 +7,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -31,6 +32,7 @@ from daedalus_common.config import load_config
 from daedalus_common.markets import Market
 from daedalus_common.stores import LocalDisk
 from front_door.conftest import wait_until
+from support.valkey import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -368,6 +370,20 @@ def test_a_live_run_records_with_the_configured_stores_and_server(tmp_path, exch
     trades = tmp_path / "store" / "bronze" / "ccxt" / "trades" / "**" / "*.parquet"
     assert pl.read_parquet(trades, hive_partitioning=True).height == summary["tables"]["bronze/ccxt/trades"]["rows"]
     assert not (tmp_path / "store" / "logs" / "valkey.log").exists()
+
+
+def test_a_live_run_serves_its_metrics_on_the_configured_ports_and_tells_of_one_that_is_taken(tmp_path, exchange_url):
+    config, writer = tmp_path / "daedalus.yaml", free_port()
+    text = LIVE.format(url=exchange_url, bronze=tmp_path / "store", rest=tmp_path / "store")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ingestor = taken.getsockname()[1]
+        ports = f"telemetry: {{ports: {{writer: {writer}, featurizer: 0, ingestor: {ingestor}}}}}\n"
+        config.write_text(text + ports)
+        done = up(config, "--duration", "2s")
+    assert done.returncode == 0, done.stderr
+    assert f"http://127.0.0.1:{writer}" in (tmp_path / "store" / "logs" / "writer.log").read_text()
+    assert f"/metrics: telemetry.ports.ingestor, {ingestor}, is taken" in done.stderr
+    assert "telemetry.ports.featurizer" not in done.stderr
 
 
 def test_a_service_that_cannot_start_ends_the_run_with_its_last_words(tmp_path, exchange_url):

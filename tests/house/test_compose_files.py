@@ -114,6 +114,18 @@ def test_every_variable_of_the_files_is_in_the_example_with_its_default() -> Non
     }
 
 
+def test_the_example_names_the_images_of_others_by_the_digest_of_the_same_tag() -> None:
+    example = (FOLDER / ".env.example").read_text(encoding="utf-8")
+    text = "".join(file.read_text(encoding="utf-8") for file in FILES)
+    tags = dict(re.findall(r"\$\{(\w+_IMAGE):-([^}]+)}", text))
+    digests = dict(re.findall(r"^(\w+_IMAGE)=(\S+)@sha256:[0-9a-f]{64}$", example, re.MULTILINE))
+    assert digests == {name: tag for name, tag in tags.items() if name != "REDIS_IMAGE"}
+    assert len(digests) == 4
+    (adr,) = (ROOT / "docs" / "adr").glob("0020-*.md")
+    (minio,) = re.findall(r"^MINIO_IMAGE=\S+@(\S+)$", example, re.MULTILINE)
+    assert minio in adr.read_text(encoding="utf-8")
+
+
 def test_the_users_of_redis_have_the_documented_rules() -> None:
     documented = re.findall(r"^ACL SETUSER (\w+) on >\S+ (.*)$", (ROOT / "docs/redis.md").read_text(), re.MULTILINE)
     rules = re.findall(r"^user (\w+) on #\S+ (.*)$", (FOLDER / "redis/users.acl").read_text(), re.MULTILINE)
@@ -162,6 +174,16 @@ def test_a_password_of_redis_is_that_of_its_file(tmp_path: Path) -> None:
         assert f"user {user} on #{hashlib.sha256(password).hexdigest()} " in users
         assert password.decode() not in users
     assert "@redis_" not in users
+
+
+def test_who_replaces_a_secret_is_told_that_what_runs_has_the_one_before(tmp_path: Path) -> None:
+    folder, hint = tmp_path / "secrets", "make down, then make up"
+    command = [str(FOLDER / "secrets.sh"), str(folder)]
+    assert hint not in subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    (folder / "redis_users.acl").unlink()
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert [line.split(" (")[0] for line in told] == [f"made {folder}/redis_users.acl"]
+    assert hint in told[0]
 
 
 def test_make_up_asks_what_to_record(tmp_path: Path) -> None:

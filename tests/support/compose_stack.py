@@ -61,7 +61,7 @@ class ComposeStack:
     def __init__(self, folder: Path, **settings: str) -> None:
         self.project = f"daedalus-test-{uuid4().hex[:8]}"
         self.secrets = folder / "secrets"
-        self.s3_port, self.prometheus_port = free_port(), free_port()
+        self.s3_port, self.prometheus_port, self.grafana_port = free_port(), free_port(), free_port()
         self.env = {
             **os.environ,
             "COMPOSE_PROJECT_NAME": self.project,
@@ -70,7 +70,7 @@ class ComposeStack:
             "S3_PORT": str(self.s3_port),
             "S3_CONSOLE_PORT": str(free_port()),
             "PROMETHEUS_PORT": str(self.prometheus_port),
-            "GRAFANA_PORT": str(free_port()),
+            "GRAFANA_PORT": str(self.grafana_port),
             "HEALTH_INTERVAL": "2s",
             "OBJECT_STORE_KEYS": "shared" if is_stand_in(MINIO) else "per-service",
             "GRAFANA": "on" if has_image(GRAFANA) else "off",

@@ -187,6 +187,22 @@ def test_a_taken_telemetry_port_is_one_clear_line_and_1(tmp_path: Path) -> None:
     assert line.startswith(f"daedalus writer cannot start: telemetry port 127.0.0.1:{port} is in use")
 
 
+def test_asked_to_a_service_takes_any_port_where_its_own_is_taken_and_says_so(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, text = ended(tmp_path, "    return", "", "--telemetry-port", str(port), "--telemetry-port-or-any")
+    warned, started = (json.loads(line) for line in text.splitlines()[:2])
+    assert (code, warned["level"], warned["port"]) == (0, "warning", port)
+    assert started["telemetry"].startswith("http://127.0.0.1:")
+    assert not started["telemetry"].endswith(f":{port}")
+
+
+def test_asked_to_a_service_still_takes_its_own_port_where_that_is_free(tmp_path: Path) -> None:
+    port = free_port()
+    code, text = ended(tmp_path, "    return", "", "--telemetry-port", str(port), "--telemetry-port-or-any")
+    assert (code, json.loads(text.splitlines()[0])["telemetry"]) == (0, f"http://127.0.0.1:{port}")
+
+
 def test_the_telemetry_port_comes_from_the_configuration(tmp_path: Path) -> None:
     port = free_port()
     script, config = tmp_path / "service.py", tmp_path / "config.yaml"
@@ -203,6 +219,30 @@ def test_an_unexpected_error_is_logged_and_ends_with_1(tmp_path: Path) -> None:
     last = json.loads(text.splitlines()[-1])
     assert (last["event"], last["level"]) == ("failed", "critical")
     assert last["exception"][0]["exc_type"] == "KeyError"
+
+
+STANDSTILL_OF_A_SECOND = """
+    from datetime import timedelta
+    from daedalus_common import service
+    service.STANDSTILL = timedelta(seconds=1)
+"""
+
+
+def test_a_service_whose_loop_stands_still_says_where_and_ends_with_1(tmp_path: Path) -> None:
+    stuck = """
+    await asyncio.sleep(0.1)
+    import time
+    time.sleep(60)
+"""
+    code, text = ended(tmp_path, STANDSTILL_OF_A_SECOND + stuck)
+    assert code == 1
+    assert "Timeout" in text
+    assert "in run" in text
+
+
+def test_a_service_that_waits_for_long_does_not_stand_still(tmp_path: Path) -> None:
+    code, text = ended(tmp_path, STANDSTILL_OF_A_SECOND + "    await asyncio.sleep(3)")
+    assert code == 0, text
 
 
 def test_garbage_is_collected_at_the_configured_interval(tmp_path: Path) -> None:

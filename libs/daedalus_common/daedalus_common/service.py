@@ -9,6 +9,7 @@ Exit codes: 0 stopped as asked, 1 cannot start or failed, 2 wrong configuration 
 
 import argparse
 import asyncio
+import faulthandler
 import gc
 import os
 import signal
@@ -29,8 +30,17 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from daedalus_common.broker.server_check import Askable, Level, WrongKind, check_kind, check_server
 from daedalus_common.config import Config, ConfigError, load_config
 from daedalus_common.config.model import LogLevel
-from daedalus_common.telemetry import Health, TelemetryError, TelemetryServer, configure_logging, mask_url
+from daedalus_common.telemetry import (
+    Health,
+    TelemetryError,
+    TelemetryPortTaken,
+    TelemetryServer,
+    configure_logging,
+    mask_url,
+)
 
+STANDSTILL = timedelta(minutes=1)
+"""For so long the event loop may stand still. Its longest work, an exchange's import, takes some 20 s on a Pi 4."""
 # A server that still loads a large AOF answers at once ("LOADING"); only a dead host or a lost packet takes longer.
 _PING_TIMEOUT_SECONDS = 5.0
 _FIRST_DELAY_SECONDS = 0.5
@@ -126,10 +136,11 @@ async def _run(service: str, name: str, main: ServiceMain, config: Config, args:
     log: BoundLogger = structlog.get_logger()
     health, stop = Health(service), asyncio.Event()
     port = config.telemetry.port_of(service) if args.telemetry_port is None else args.telemetry_port
-    server = TelemetryServer(config.telemetry.host, port, health)
+    server = _telemetry_server(config.telemetry.host, port, health, args.telemetry_port_or_any, log)
     _stop_on_signals(stop, log)
     server.start()
     collector = asyncio.create_task(_collect_garbage(config.supervisor.gc_interval, stop))
+    watch = asyncio.create_task(_end_if_the_loop_stands_still())
     try:
         log.info("started", pid=os.getpid(), telemetry=server.url)
         await main(ServiceContext(config, name, health, stop, log, args, server.port))
@@ -137,7 +148,29 @@ async def _run(service: str, name: str, main: ServiceMain, config: Config, args:
     finally:
         stop.set()
         await collector
+        watch.cancel()
+        faulthandler.cancel_dump_traceback_later()
         server.stop()
+
+
+def _telemetry_server(host: str, port: int, health: Health, or_any: bool, log: BoundLogger) -> TelemetryServer:
+    try:
+        return TelemetryServer(host, port, health)
+    except TelemetryPortTaken:
+        if not or_any:
+            raise
+        log.warning("the telemetry port is in use by another process: taking any free one", port=port)
+        return TelemetryServer(host, 0, health)
+
+
+async def _end_if_the_loop_stands_still() -> None:
+    """Then the process writes where each thread stands and exits with 1: its supervisor starts it again.
+
+    It happens without a fault of ours: Python waits forever for a thread that got no memory for its start.
+    """
+    while True:
+        faulthandler.dump_traceback_later(STANDSTILL.total_seconds(), exit=True, file=2)
+        await asyncio.sleep(STANDSTILL.total_seconds() / 6)
 
 
 def _stop_on_signals(stop: asyncio.Event, log: BoundLogger) -> None:
@@ -210,6 +243,7 @@ def _parser(
     option("--config", type=Path, required=True, metavar="FILE", help="the YAML configuration")
     option("--name", help="this replica's name, unique among the replicas (default: service-host-pid)")
     option("--telemetry-port", type=int, metavar="N", help="0 = any free one (default: from the configuration)")
+    option("--telemetry-port-or-any", action="store_true", help="any free one where another process has that port")
     option("--log-level", choices=get_args(LogLevel), help="(default: from the configuration)")
     add_arguments(parser)
     return parser

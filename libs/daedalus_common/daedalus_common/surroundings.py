@@ -14,11 +14,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 from redis.exceptions import RedisError, ResponseError
 
 from daedalus_common import metrics
 from daedalus_common.broker.client import Client
 from daedalus_common.broker.cluster import ClusterClient
+
+log = structlog.get_logger(__name__)
 
 EVERY: Final = timedelta(seconds=15)
 
@@ -65,7 +68,11 @@ class ServerWatch:
     async def run(self) -> None:
         """Until it is cancelled."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # what it told last would stand there for good
+                log.exception("the servers cannot be looked at")
+                self.forget()
             await asyncio.sleep(EVERY.total_seconds())
 
     async def look(self) -> None:

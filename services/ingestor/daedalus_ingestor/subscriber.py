@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 _STARTS_PER_TURN: Final = 2
 """With 10 turns a second: each may cost a connection and a REST snapshot, and exchanges ban who asks too fast."""
+_LONGEST_LOAD_SECONDS: Final = 3600.0
+"""At 2.5 s a snapshot, 240 books wait ten minutes in ccxt's rate limiter; one that waits longer has got stuck there."""
 _UNWATCH_SECONDS: Final = 2.0
 
 
@@ -82,7 +84,7 @@ class Subscriber:
         anew would put it at the end of that queue, again and again.
         """
         is_late = subscription.channel is Channel.ORDERBOOK and now - subscription.since > patience
-        return is_late and not self._tap.is_loading(subscription)
+        return is_late and (not self._tap.is_loading(subscription) or now - subscription.since > _LONGEST_LOAD_SECONDS)
 
     def start_due(self, now: float) -> None:
         """Subscribes some of those that wait, a few at a time."""

@@ -36,8 +36,9 @@ class Surroundings:
         )
 
     def service(self, name: str) -> Command:
-        """The one replica of a service, on any free telemetry port."""
-        return self.command(name, ("--config", str(self.layout.config), "--name", f"{name}-1", "--telemetry-port", "0"))
+        """The one replica of a service: its metrics on the configured port, or on any where that one is taken."""
+        config = str(self.layout.config)
+        return self.command(name, ("--config", config, "--name", f"{name}-1", "--telemetry-port-or-any"))
 
     def simulator(self, port: int, seed: int) -> Command:
         """The local exchange with every configured symbol."""

@@ -81,6 +81,8 @@ def effective_config(settings: Settings, redis: Mapping[str, Any] | None, simula
         for exchange in values["ccxt"]["exchanges"].values():
             # The user's keys are for the real exchange, and of no use here.
             exchange |= {"api_url": simulator_url, "api_key": "", "api_secret": ""}
+        # Nobody scrapes a demo, and beside a real recorder it must not take the ports that are scraped.
+        values["telemetry"]["ports"] = dict.fromkeys(values["telemetry"]["ports"], 0)
     return parse_config(values)
 
 

@@ -9,13 +9,14 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
 
 from daedalus.embedded.http import Unreachable, fetch
 from daedalus.embedded.run import Run, SessionError
 from daedalus.embedded.services import FEATURIZER, INGESTOR, SIMULATOR, WRITER
-from daedalus.embedded.telemetry import unreadiness
+from daedalus.embedded.telemetry import telemetry_url, unreadiness
 from daedalus.embedded.valkey import wait_until_ready
 from daedalus.supervisor.supervisor import Notice
 from daedalus_common.broker.market_log import MarketLog
@@ -48,7 +49,16 @@ async def start_all(run: Run) -> bool:
             run.supervisor.start(run.parts.surroundings.service(name))
         for name in names:
             await until_ready(run, name, lambda: run.over)
+            _tell_another_port(run, name)
     return not run.over
+
+
+def _tell_another_port(run: Run, name: str) -> None:
+    """A Prometheus that scrapes the configured port would find another process there."""
+    process, port = run.supervisor.running(name), run.config.telemetry.port_of(name)
+    url = None if process is None else telemetry_url(process)
+    if url is not None and port and urlsplit(url).port != port:
+        run.notify(Notice(name, f"has its metrics at {url}/metrics: telemetry.ports.{name}, {port}, is taken"))
 
 
 async def _sequences(run: Run) -> dict[Market, int]:

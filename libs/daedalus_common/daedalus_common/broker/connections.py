@@ -36,7 +36,7 @@ class _Honest(AbstractConnection):
 
     def _lost(self, error: RuntimeError | AttributeError) -> Exception:
         """A RedisConnectionError, unless the error says that the program itself is wrong."""
-        is_closed = type(error) is RuntimeError or (isinstance(error, AttributeError) and not self.is_connected)
+        is_closed = type(error) is RuntimeError or (isinstance(error, AttributeError) and error.obj is None)
         return RedisConnectionError(f"Connection lost: {error}") if is_closed else error
 
 

@@ -27,6 +27,10 @@ class TelemetryError(Exception):
     """The endpoint cannot be served; the text says why and what to change."""
 
 
+class TelemetryPortTaken(TelemetryError):
+    """Another process listens on the port."""
+
+
 class TelemetryServer:
     """The HTTP endpoint of one service. It is bound (so that `port` is known) on construction, served after `start`."""
 
@@ -35,7 +39,8 @@ class TelemetryServer:
         try:
             self._server = _Server(host, port, _application(health))
         except OSError as error:
-            raise TelemetryError(_bind_problem(host, port, error)) from error
+            problem = TelemetryPortTaken if error.errno == errno.EADDRINUSE else TelemetryError
+            raise problem(_bind_problem(host, port, error)) from error
         self._host = host
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL_SECONDS,), name="telemetry", daemon=True
