@@ -34,6 +34,7 @@ from support.stack import Simulator
 from support.valkey import ValkeyServer
 
 STOP_SECONDS = 60.0
+BEGIN_SECONDS = 15.0
 SUPERVISION_SECONDS = 0.5
 OLDER_ROLES = (Role.WRITER, Role.FEATURIZER)
 """The ingestor of the older build records trades again that it has forgotten; see docs/reliability.md."""
@@ -175,7 +176,10 @@ class Rig:
             replica.service.kill()
 
     def stop_replica(self, replica: Replica) -> int:
-        """A clean stop; its exit code."""
+        """A clean stop; its exit code. Before it has begun a process knows no signals, and would not end cleanly."""
+        deadline = time.monotonic() + BEGIN_SECONDS
+        while replica.service.running and not replica.says(" started ") and time.monotonic() < deadline:
+            time.sleep(0.02)
         with self.lock:
             replica.down = True
             self.usage.forget(replica.service.pid)
