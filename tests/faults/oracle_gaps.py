@@ -14,8 +14,8 @@ from faults.cells import NOBODY_WATCHED, Window
 from faults.evidence import Ending, Evidence, Violation
 
 SECOND = 1_000_000_000
-LATE_SECONDS = 1.5
-"""A gap may be declared so long after the fault's recovery was seen."""
+LATE_SECONDS = 2.5
+"""A gap may be declared so long after the fault's recovery was seen: ccxt looks after a connection every 2 s here."""
 HANDING_OVER_SECONDS = 15.0
 """After an owner came or went the replicas share the markets out anew, one after the other."""
 EARLY_SECONDS = 0.5

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from daedalus_common.broker import keys
 from daedalus_common.leases import Role
 from daedalus_common.markets import Market
 from daedalus_ingestor.spool_files import MarketFiles
+from daedalus_ingestor.spool_folders import lock
 from daedalus_ingestor.spool_records import Record
 from ingestor.pipeline import (
     Ingestor,
@@ -64,8 +66,8 @@ def former_owner(spool: Path) -> Iterator[Path]:
     files = MarketFiles(folder, BTC.name, 10**6)
     files.write([Record(0, 0, 1, 0, b"an event of before")])
     files.close()
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with (folder / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
         yield folder
 
 
@@ -97,6 +99,26 @@ async def test_it_gets_its_spool_as_soon_as_the_former_owner_lets_go(server, tmp
     assert check_trades(events, ledger["trade"]["ids"]) == len(ledger["trade"]["ids"])
     check_books(events, [last for _, last in ledger["depth"]["ids"]])
     assert {*reasons(events, "trades"), *reasons(events, "orderbook")} == {"start"}
+
+
+async def test_a_market_that_could_not_be_opened_leaves_its_folder_to_others(server, tmp_path, sim):
+    folder = tmp_path / "spool" / f"{BTC.name}@{LOG_ID}"
+
+    def is_free() -> bool:
+        try:
+            os.close(lock(folder))
+        except BlockingIOError:
+            return False
+        return True
+
+    with redis.Redis.from_url(server.url) as client:
+        client.acl_setuser("default", enabled=True, nopass=True, commands=["-xrevrange"])  # what was published last
+        async with ingestor(tmp_path, configured(server, sim)) as running:
+            await until(lambda: bool(running.logged("market not opened, trying again")))
+            await until(is_free)
+            client.acl_setuser("default", enabled=True, nopass=True, commands=["+xrevrange"])
+            await until(lambda: bool(running.logged("feeding market")))
+            assert await running.stop() == 0
 
 
 async def test_a_lease_that_goes_while_the_market_is_opened_leaves_it_unfed(server, tmp_path, sim):

@@ -119,6 +119,8 @@ class Ingestor:
                 except (RedisError, OSError) as error:
                     log.warning("market not opened, trying again", market=market.name, error=described(error))
                     self._retry_at = time.monotonic() + _RETRY_SECONDS
+                    if self._spool is not None:
+                        await self._spool.close(market)  # another may be the next to take it
                     return
                 finally:
                     self._opening = None
