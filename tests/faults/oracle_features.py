@@ -15,6 +15,8 @@ TOLERANCE = 1e-9
 
 UNSURE_BEFORE_NS = 5_000_000_000
 """Rows so much older than a loss of Redis' tail may have been computed from entries that were lost."""
+BEGIN_ANEW_NS = 30_000_000_000
+"""The bound of I6. All events may be passed before it: of a market that changed hands the writer looks at the store."""
 LONGEST_BAR_NS = 65_000_000_000
 """A bar carries the time of its beginning: the one that was open at the loss may be so much older."""
 
@@ -55,7 +57,8 @@ def unsure_spans(evidence: Evidence, market: Market) -> list[Span]:
     spans = []
     for window in evidence.windows:
         after = [at for at in times if at > window.began_ns]
-        if "server_lost" in window.cell.gaps and after and after[0] <= window.ended_ns:
+        in_time = bool(after) and after[0] <= max(window.ended_ns, window.healed_ns + BEGIN_ANEW_NS)
+        if "server_lost" in window.cell.gaps and in_time:
             lost_from = min(window.began_ns, window.lost_from_ns or window.began_ns)
             spans.append((lost_from - UNSURE_BEFORE_NS, after[0]))
     return spans
