@@ -73,7 +73,11 @@ def run_seed(seed: int, cells: Sequence[Cell], folder: Path, say: Say) -> Outcom
     )  # fmt: skip
 
 
-def own_window(name: str, began: int, gaps: frozenset[str] = NOBODY_WATCHED) -> Window:
+HANDED_OVER = NOBODY_WATCHED | {"reconnect"}
+"""A market that comes back, and whose subscription the exchange never confirmed to have ended, ends its connection."""
+
+
+def own_window(name: str, began: int, gaps: frozenset[str] = HANDED_OVER) -> Window:
     """The harness's own doing, which gives markets owners too."""
     cell = Cell("stack", name, nothing, gaps=gaps)
     now = time.time_ns()
@@ -85,7 +89,7 @@ def collect(rig: Rig, windows: list[Window], say: Say) -> Evidence:
     stopping = time.time_ns()
     ledger = rig.stop()
     # The exchange falls silent first.
-    windows.append(own_window("stop", stopping, NOBODY_WATCHED | {"stale"}))
+    windows.append(own_window("stop", stopping, HANDED_OVER | {"stale"}))
     say("everything is stopped")
     data = rig.lake.fetch()
     audited = audit(rig, data)
