@@ -50,9 +50,9 @@ async def test_every_misfortune_is_declared_and_nothing_else_is_lost(redis_url, 
     """Broken frame, skipped update, cut connection, dead feed, one after the other."""
     config = configuration(redis_url, sim.url, BOTH_CHANNELS)
 
-    async def goes_on() -> None:
-        books, trades = recorded(redis_url, Book), recorded(redis_url, Trade)
-        await until(lambda: recorded(redis_url, Book) > books + 3 and recorded(redis_url, Trade) > trades + 3)
+    async def goes_on(for_events: int = 3) -> None:
+        books, trades = recorded(redis_url, Book) + for_events, recorded(redis_url, Trade) + for_events
+        await until(lambda: recorded(redis_url, Book) > books and recorded(redis_url, Trade) > trades)
 
     async def declared(channel: str, *expected: str) -> None:
         await until(lambda: reasons(stream(redis_url), channel) == list(expected))
@@ -66,6 +66,7 @@ async def test_every_misfortune_is_declared_and_nothing_else_is_lost(redis_url, 
         await declared("orderbook", "start", "resync")
         await sim.fault("drop", symbol=BTC)
         await declared("orderbook", "start", "resync", "reconnect")
+        await goes_on(for_events=40)  # how busy a connection is shows after ten arrivals
         await sim.fault("stall", seconds=60)
         await declared("orderbook", "start", "resync", "reconnect", "stale")
         await sim.control("pause")
