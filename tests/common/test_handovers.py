@@ -22,6 +22,7 @@ from daedalus_common.broker.scripts import Scripts
 from daedalus_common.leases import Role
 from daedalus_common.markets import Market
 from daedalus_common.owner import Tenure
+from daedalus_common.telemetry import Health
 from support.valkey import ValkeyServer
 
 MARKETS = [Market("binanceus", f"C{i}/USDT") for i in range(6)]
@@ -57,10 +58,11 @@ def keeper(
 
 @asynccontextmanager
 async def at_work(
-    keeper: LeaseKeeper, service: Service | None = None, renew_seconds: float = 30.0
+    keeper: LeaseKeeper, service: Service | None = None, renew_seconds: float = 30.0, health: Health | None = None
 ) -> AsyncIterator[Tenure]:
     """In the background, with renewals so rare that only hand-overs can move anything."""
-    async with Tenure(keeper, timedelta(seconds=renew_seconds), service or Service()) as tenure:
+    health = health or Health("writer")
+    async with Tenure(keeper, timedelta(seconds=renew_seconds), service or Service(), health) as tenure:
         await asyncio.wait_for(keeper.did_a_round.wait(), 5)
         yield tenure
 
@@ -304,6 +306,20 @@ async def test_failed_renewals_and_the_age_of_the_last_good_one_are_told(tmp_pat
             assert len(a.held) == 6, "whether they still count is for the server to say"
             server.start()
             await until(lambda: sample("renewal_age_seconds") < 0.5)
+        await client.aclose()
+
+
+async def test_a_replica_without_a_market_is_not_ready_while_it_could_take_none(tmp_path: Path) -> None:
+    health = Health("writer")
+    with ValkeyServer(tmp_path / "valkey") as server:
+        client = connect(server.url)
+        spare = keeper(client, "spare", markets=[])
+        async with at_work(spare, renew_seconds=0.1, health=health):
+            assert "leases" not in health.readiness().problems
+            server.stop()
+            await until(lambda: "leases" in health.readiness().problems)
+            server.start()
+            await until(lambda: "leases" not in health.readiness().problems)
         await client.aclose()
 
 

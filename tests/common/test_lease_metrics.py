@@ -10,6 +10,7 @@ from daedalus_common.broker.lease_keeper import LeaseKeeper
 from daedalus_common.leases import Role
 from daedalus_common.markets import Market
 from daedalus_common.owner import Tenure
+from daedalus_common.telemetry import Health
 
 MARKETS = [Market("binanceus", f"{coin}/USDT") for coin in ("BTC", "ETH", "SOL")]
 
@@ -25,7 +26,7 @@ def told(which: str) -> float | None:
 
 async def test_all_configured_markets_are_told_and_those_that_this_replica_holds(client: Redis):
     keeper = LeaseKeeper(client, Role.WRITER, "a", MARKETS, timedelta(seconds=30), lambda: "token")
-    async with Tenure(keeper, timedelta(seconds=1), Service()) as tenure:
+    async with Tenure(keeper, timedelta(seconds=1), Service(), Health("writer")) as tenure:
         await tenure.first_round()
         assert (told("configured"), told("held")) == (3, 3)
         tenure.release(MARKETS[0])

@@ -191,9 +191,11 @@ async def test_a_redis_that_restarts_interrupts_and_loses_nothing(
         keeper = LeaseKeeper(keeper_client, Role.INGESTOR, "i", [BTC], timedelta(seconds=60), lambda: "token")
         await keeper.renew()
         async with running(build_writer(client, disk, [BTC], health=health)) as task:
+            await until(lambda: is_owned(client, BTC), task)  # without a market it would have nothing to ask
             await publish(market_log, keeper.held[BTC], payloads(market_events(15, 1000)))
             await asyncio.to_thread(server.stop)
             await until(lambda: is_unready(health, "redis"), task)
+            await until(lambda: is_unready(health, "leases"), task)
             await asyncio.to_thread(server.start)
             await until(lambda: has_nothing_left(market_log), task)
             await until(lambda: is_ready(health), task)

@@ -34,6 +34,7 @@ FIRST_ROUND: Final = timedelta(seconds=5)
 DRAIN: Final = timedelta(seconds=20)
 """For what the streams still hold at a stop, in time for the usual 30 s until a kill; the rest stays in them."""
 
+_CHECK = "leases"
 _TURN_RETRY_SECONDS = 1.0
 _DRAIN_PAUSE_SECONDS = 0.01
 _AWAY = (RedisError, OSError)
@@ -59,10 +60,11 @@ class Work(Releases, Protocol):
 class Tenure:
     """Keeps the leases while the `async with` lasts, and leaves at its end."""
 
-    def __init__(self, keeper: LeaseKeeper, renew: timedelta, service: Releases) -> None:
+    def __init__(self, keeper: LeaseKeeper, renew: timedelta, service: Releases, health: Health) -> None:
         self._keeper = keeper
         self._renew = renew
         self._service = service
+        self._health = health
         self._ended = asyncio.Event()
         self._rounds: asyncio.Task[None] | None = None
         self._releases: dict[Market, asyncio.Task[None]] = {}
@@ -144,8 +146,11 @@ class Tenure:
             try:
                 for market in await self._keeper.renew():
                     self.release(market)
+                self._health.mark_ready(_CHECK)
             except _AWAY as away:
                 self._failures.inc()
+                # A replica without markets asks the server nothing else: only this tells that it could not take any.
+                self._health.mark_unready(_CHECK, f"cannot renew leases: {described(away)}")
                 log.warning("cannot renew leases", error=described(away))
                 wait = min(RETRY, self._renew)
             self._tell()
@@ -181,7 +186,7 @@ class Owner:
         self._work = work
         self._health = health
         self._poll_seconds = poll.total_seconds()
-        self._tenure = Tenure(keeper, renew, work)
+        self._tenure = Tenure(keeper, renew, work, health)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then what the streams hold by then is worked off, and the leases are given back."""

@@ -72,7 +72,7 @@ class Ingestor:
         """Until `stop`; then everything captured is published and the leases are given back."""
         left = asyncio.Event()
         spooling = asyncio.create_task(self._keep_spool(self._spool, left)) if self._spool is not None else None
-        async with Tenure(self._keeper, self._settings.lease_renew, self) as tenure:
+        async with Tenure(self._keeper, self._settings.lease_renew, self, self._health) as tenure:
             try:
                 async with asyncio.TaskGroup() as group:
                     for feed in self._feeds.values():
