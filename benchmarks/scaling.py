@@ -20,7 +20,7 @@ _BURN = 4_000_000
 
 def measure(bench: Workbench) -> list[Measurement]:
     events = with_end(market_events(bench, bench.pick(short=8_000, full=25_000), _MIX))
-    repeats = bench.pick(short=1, full=3)
+    repeats = bench.pick(short=1, full=7)
     one, two, gains, machine = [], [], [], []
     for number in range(repeats):
         bench.say(f"one and two featurizers drain {len(SYMBOLS)} x {len(events):,} events, {number + 1} of {repeats}")

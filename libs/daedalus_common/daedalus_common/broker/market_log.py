@@ -6,6 +6,7 @@ writer      read(any) ... commit_plan, advance     -> cursor, trimmed stream
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import NamedTuple, cast
 
 import msgspec
@@ -236,8 +237,9 @@ class MarketLog:
             lease.epoch, lease.token, step.server, step.genesis, step.from_id, step.to_id, step.entries, step.hot,
             step.keep_history, len(step.history), *step.history,
         ]  # fmt: skip
-        for row in step.rows:
-            arguments += (5 if row.layer == keys.SILVER else 6, row.table, row.payload)
+        for (layer, table), run in groupby(step.rows, lambda row: (row.layer, row.table)):
+            payloads = [row.payload for row in run]
+            arguments += (5 if layer == keys.SILVER else 6, table, len(payloads), *payloads)
         await self._scripts.call(
             "step",
             [

@@ -1,7 +1,8 @@
 -- The featurizer's atomic step: rows, state and cursor together or not at all.
 -- KEYS: raw, lease, state, history, silver, gold.
 -- ARGV: epoch, token, server process and genesis that the state was read under, cursor from, cursor to, entries read,
---       hot state, history rows to keep, n history rows, those rows, then per row: 5 (silver) or 6 (gold), table, payload.
+--       hot state, history rows to keep, n history rows, those rows, then rows in runs of one table: 5 (silver) or
+--       6 (gold), table, n rows, those rows.
 local refused = fenced(KEYS[2], ARGV[1], ARGV[2])
 if refused then return refused end
 local cursor, entries_read = cursor_of(KEYS[1], 'featurizer')
@@ -17,11 +18,20 @@ local n_history = tonumber(ARGV[10])
 for i = 11, 10 + n_history do redis.call('RPUSH', KEYS[4], ARGV[i]) end
 -- A count of 0 is no range: Redis 7.0 refuses the -0 that a number would give.
 if ARGV[9] == '0' then redis.call('DEL', KEYS[4]) else redis.call('LTRIM', KEYS[4], '-' .. ARGV[9], -1) end
-for i = 11 + n_history, #ARGV, 3 do
-  local target = tonumber(ARGV[i])
-  local seq = redis.call('HINCRBY', KEYS[3], target == 5 and 'silver_seq' or 'gold_seq', 1)
-  redis.call('XADD', KEYS[target], '*', 's', tostring(seq), 'c', ARGV[i + 1], 'p', ARGV[i + 2])
+-- Counted here and stored once: a call per row would cost as much again as the rows, in time and in the append-only file.
+local last = redis.call('HMGET', KEYS[3], 'silver_seq', 'gold_seq')
+local seqs = {[5] = tonumber(last[1]) or 0, [6] = tonumber(last[2]) or 0}
+local i = 11 + n_history
+while i <= #ARGV do
+  local target, seq = tonumber(ARGV[i]), seqs[tonumber(ARGV[i])]
+  local stream, table_name, first, n = KEYS[target], ARGV[i + 1], i + 3, tonumber(ARGV[i + 2])
+  for row = first, first + n - 1 do
+    seq = seq + 1
+    redis.call('XADD', stream, '*', 's', string.format('%d', seq), 'c', table_name, 'p', ARGV[row])
+  end
+  seqs[target], i = seq, first + n
 end
-redis.call('HSET', KEYS[3], 'hot', ARGV[8])
+local silver, gold = string.format('%.0f', seqs[5]), string.format('%.0f', seqs[6])
+redis.call('HSET', KEYS[3], 'hot', ARGV[8], 'silver_seq', silver, 'gold_seq', gold)
 redis.call('XGROUP', 'SETID', KEYS[1], 'featurizer', ARGV[6], 'ENTRIESREAD', string.format('%.0f', entries_read + ARGV[7]))
 return 'OK'
