@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
@@ -200,6 +201,48 @@ class TestSettling:
         assert await market_log.settle(writer, lost)
         assert len(await all_of(market_log)) == 1
         assert await market_log.durable(BTC, keys.SILVER) == (None, f"{first.decode()} 0-0")
+
+    async def test_a_loss_that_is_found_after_one_more_restart_mutes_what_came_before_it_too(
+        self, market_log: MarketLog, lease_of: LeaseOf, lost: Settlement, another_server
+    ) -> None:
+        publisher, writer = await lease_of(Role.INGESTOR), await lease_of(Role.WRITER)
+        await market_log.publish(publisher, 1, events(1))
+        await another_server()
+        await market_log.publish(publisher, 2, events(2))
+        assert await market_log.settle(writer, lost)
+        [(first, _), *_] = await market_log.read(BTC, keys.RAW, BEGINNING, 10)
+        assert await market_log.durable(BTC, keys.SILVER) == (None, f"{first.decode()} 0-0")
+
+    async def test_what_was_settled_is_not_muted_by_a_later_loss(
+        self, own: tuple[ValkeyServer, Redis], lost: Settlement
+    ) -> None:
+        server, client = own
+        log, leases = MarketLog(client), dict[Role, Lease]()
+        here = await log.open_market(BTC)
+        for role in (Role.INGESTOR, Role.WRITER):
+            keeper = LeaseKeeper(client, role, "a", [BTC], timedelta(minutes=1), lambda: "token")
+            await keeper.renew()
+            leases[role] = keeper.held[BTC]
+        await log.publish(leases[Role.INGESTOR], 1, events(1))
+        for stream in (keys.RAW, keys.SILVER, keys.GOLD):
+            assert not await log.settle(leases[Role.WRITER], Settlement(stream, here, b"{}"))
+        await log.publish(leases[Role.INGESTOR], 2, events(2))
+        await asyncio.to_thread(server.restart)
+        here = await log.open_market(BTC)
+        await log.publish(leases[Role.INGESTOR], 3, events(3))
+        [*_, (newest, _)] = await log.read(BTC, keys.RAW, BEGINNING, 10)
+        assert await log.settle(leases[Role.WRITER], msgspec.structs.replace(lost, server=here))
+        assert (await log.durable(BTC, keys.SILVER))[1] == f"{newest.decode()} 0-0"
+
+    @pytest.mark.parametrize(("passed", "expected"), [(False, "7-0 0-0"), (True, "+ 0-0")])
+    async def test_what_an_earlier_loss_muted_stays_muted_until_the_writer_has_passed_it(
+        self, client: Redis, market_log: MarketLog, lease_of: LeaseOf, lost: Settlement, passed: bool, expected: str
+    ) -> None:
+        writer = await lease_of(Role.WRITER)
+        await client.hset(keys.durable(BTC), "muted silver", "7-0 9-0")
+        await client.xgroup_setid(keys.stream(BTC, keys.SILVER), "writer", "9-0" if passed else "8-0")
+        await market_log.settle(writer, lost)
+        assert (await market_log.durable(BTC, keys.SILVER))[1] == expected
 
     async def test_entries_read_before_rows_were_muted_are_refused(
         self, market_log: MarketLog, lease_of: LeaseOf, lost: Settlement

@@ -70,9 +70,17 @@ local function current_generation(seq, generation, server, here, lost)
   return generation or '0'
 end
 
--- Remembers what the first entry `id` of a generation began.
+-- Whether the store is known to have no more of any stream than this process (settle.lua).
+local function is_settled(sequence, here)
+  local by = redis.call('HMGET', sequence, 'settled raw', 'settled silver', 'settled gold')
+  return by[1] == here and by[2] == here and by[3] == here
+end
+
+-- Remembers what the first entry `id` of a generation began. `unsettled` is the first entry of the first process since
+-- the last one that was settled: a server may restart again before anybody has found out what it had lost before.
 local function begin_generation(sequence, generation, here, id)
-  redis.call('HSET', sequence, 'generation', generation, 'server', here, 'since', id)
+  redis.call('HSET', sequence, 'generation', generation, 'server', here)
+  if not is_settled(sequence, here) then redis.call('HSETNX', sequence, 'unsettled', id) end
 end
 
 -- A gap event of all channels in MessagePack (`entries.py`); the double rounds its time to 256 ns.

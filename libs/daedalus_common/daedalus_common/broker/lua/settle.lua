@@ -15,6 +15,10 @@ for i = 15, #ARGV, 2 do
     redis.call('HSET', KEYS[6], ARGV[i], ARGV[i + 1])
   end
 end
+local at = redis.call('HMGET', KEYS[7], 'seq', 'ts', 'generation', 'server', 'unsettled')
+redis.call('HSET', KEYS[7], 'settled ' .. ARGV[4], ARGV[3])
+local is_raised = redis.call('HGET', KEYS[5], 'raised') == ARGV[3]
+if is_settled(KEYS[7], ARGV[3]) then redis.call('HDEL', KEYS[7], 'unsettled') end
 if ARGV[6] ~= '1' then return 0 end
 
 local before = {}
@@ -26,26 +30,29 @@ for i, field in ipairs({'silver_seq', 'gold_seq'}) do
   local seq = tonumber(redis.call('HGET', KEYS[8], field)) or 0
   if tonumber(ARGV[12 + i]) > seq then redis.call('HSET', KEYS[8], field, ARGV[12 + i]) end
 end
-local at = redis.call('HMGET', KEYS[7], 'seq', 'ts', 'generation', 'server', 'since')
 local ts = at[2] or ''
 if ARGV[12] > ts then ts = ARGV[12] end
 if ts ~= '' then redis.call('HSET', KEYS[7], 'ts', ts) end
 -- One loss is often found in several streams.
-if redis.call('HGET', KEYS[5], 'raised') == ARGV[3] then return 0 end
+if is_raised then return 0 end
 local untouched = at[4] ~= ARGV[3]
 local seq = math.max(tonumber(at[1]) or 0, tonumber(ARGV[11]))
 local generation = next_generation(math.max(tonumber(at[3]) or 0, tonumber(ARGV[10])))
 redis.call('HSET', KEYS[7], 'seq', string.format('%.0f', seq))
+redis.call('HDEL', KEYS[7], 'unsettled') -- what came until now is dealt with below
 begin_generation(KEYS[7], generation, ARGV[3], stream_info(KEYS[1], 'last-generated-id'))
 -- Where something was published since, its publisher has said what it does not know, before that.
 if untouched and ts ~= '' then append(KEYS[1], KEYS[7], ts, server_lost_gap(ts)) end
 redis.call('HDEL', KEYS[8], 'genesis', 'hot')
 -- Events before a genesis have no features; an earlier genesis among them would have rows once more.
 if cursor_of(KEYS[1], 'featurizer') then skip_to_end(KEYS[1], 'featurizer') end
--- Rows computed since then lack what is durable: from the first entry that this process has added on.
+-- Rows computed since then lack what is durable: from the first entry that was added without knowing of the loss. What
+-- an earlier loss has muted stays so where the writer has not passed it.
 for i, stream in ipairs({'silver', 'gold'}) do
-  local from = not untouched and at[5] or '+'
-  redis.call('HSET', KEYS[5], 'muted ' .. stream, from .. ' ' .. before[i + 1])
+  local field, from = 'muted ' .. stream, at[5] or '+'
+  local old_from, old_until = string.match(redis.call('HGET', KEYS[5], field) or '', '^(%S+) (%S+)$')
+  if old_from and old_from ~= '+' and id_before(cursor_of(KEYS[i + 1], 'writer') or '0-0', old_until) then from = old_from end
+  redis.call('HSET', KEYS[5], field, from .. ' ' .. before[i + 1])
 end
 redis.call('HSET', KEYS[5], 'raised', ARGV[3])
 return 1
