@@ -72,11 +72,17 @@ if missing s3_identities.json; then
         printf '{"identities": [\n'
         identity root s3_root_user s3_root_password '"Admin"'
         printf ',\n'
-        for role in writer compactor; do
-            identity "$role" "per-service/${role}_access_key" "per-service/${role}_secret_key" \
-                "\"Read:$bucket\", \"List:$bucket\", \"Write:$bucket\""
-            printf ',\n'
+        identity writer per-service/writer_access_key per-service/writer_secret_key \
+            "\"Read:$bucket\", \"List:$bucket\", \"Write:$bucket\""
+        printf ',\n'
+        # Read on the whole bucket: without it not even whether there is one can be asked. The last name is that of the
+        # objects by which a store tries out its server.
+        merges="\"Read:$bucket\", \"List:$bucket\""
+        for names in 'bronze/*' 'silver/*' 'gold/*' 'quality/*' '.daedalus-probe-*'; do
+            merges="$merges, \"Write:$bucket/$names\""
         done
+        identity compactor per-service/compactor_access_key per-service/compactor_secret_key "$merges"
+        printf ',\n'
         identity reader per-service/reader_access_key per-service/reader_secret_key "\"Read:$bucket\", \"List:$bucket\""
         printf '\n]}\n'
     } | write s3_identities.json

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from urllib.request import Request, urlopen
@@ -71,7 +72,17 @@ def test_prometheus_scrapes_every_service(stack: ComposeStack) -> None:
     def up() -> set[object]:
         return {entry["metric"]["job"] for entry in scraped(stack, "up == 1")}  # type: ignore[index]
 
-    wait_until(lambda: {"ingestor", "writer", "featurizer", "prometheus"} <= up(), "a scrape of every service")
+    every = {"ingestor", "writer", "featurizer", "compactor", "prometheus"}
+    wait_until(lambda: every <= up(), "a scrape of every service")
+
+
+def test_the_compactor_looks_at_the_store_with_its_own_key_and_nothing_fails(stack: ComposeStack) -> None:
+    wait_until(lambda: bool(scraped(stack, "daedalus_compactor_passes_total > 0")), "a pass of the compactor")
+    assert scraped(stack, "daedalus_compactor_failures_total > 0") == []
+    mounted = stack.compose("exec", "-T", "compactor", "cat", "/run/secrets/s3_access_key").strip()
+    # On a stand-in for MinIO no user can be made, and all have the administrator's key.
+    folder = "shared" if stack.env["OBJECT_STORE_KEYS"] == "shared" else "per-service"
+    assert mounted == stack.secret(f"{folder}/compactor_access_key")
 
 
 def test_grafana_has_every_dashboard_and_its_data_source(stack: ComposeStack) -> None:
@@ -168,8 +179,45 @@ def test_an_object_that_somebody_deleted_is_missed(stack: ComposeStack) -> None:
         stack.tools("audit", "--market", "binanceus:BTC-USDT")
 
 
+def silent_store(url: str) -> list[str]:
+    """Options by which `tools` asks another store than ours."""
+    keys = "access_key_file: /run/secrets/s3_access_key, secret_key_file: /run/secrets/s3_secret_key"
+    store = f"{{backend: s3, s3: {{bucket: daedalus, endpoint_url: '{url}', path_style: true, {keys}}}}}"
+    roles = ("INGESTION_STORAGE", "ETL_STORAGE_INPUT", "ETL_STORAGE_OUTPUT")
+    return [f"--env=DAEDALUS__STORAGE__{role}={store}" for role in roles]
+
+
+@pytest.mark.parametrize(
+    ("port", "words"),
+    [
+        (7777, ["provision", "--endpoint=http://writer:7777", "--bucket=daedalus", "--secrets=/run/secrets"]),
+        (7778, [*silent_store("http://writer:7778"), "tools", "gaps"]),
+    ],
+    ids=["provision", "tools"],
+)
+def test_what_is_no_service_ends_at_once_when_it_is_stopped(stack: ComposeStack, port: int, words: list[str]) -> None:
+    # A server that takes a connection and says nothing.
+    listen = (
+        "import pathlib, socket, time; kept = socket.create_server(('0.0.0.0', PORT)).accept();"
+        "pathlib.Path('/tmp/asked-PORT').touch(); time.sleep(60)"
+    ).replace("PORT", str(port))
+    stack.compose("exec", "--detach", "writer", "python", "-c", listen)
+    look = f"import os; print(os.path.exists('/tmp/asked-{port}'))"
+    container = f"{stack.project}-stopped-{port}"
+    stack.compose("run", "--detach", "--no-deps", "--name", container, *words)
+    try:
+        wait_until(lambda: "True" in stack.compose("exec", "-T", "writer", "python", "-c", look), "it waits")
+        started = time.monotonic()
+        stack.run(["docker", "stop", container])
+        assert time.monotonic() - started < 6, "Docker kills after 10 s"
+        (ended,) = json.loads(stack.run(["docker", "inspect", container]))
+        assert ended["State"]["ExitCode"] == 128 + signal.SIGTERM
+    finally:
+        stack.run(["docker", "rm", "--force", container])
+
+
 def test_a_clean_stop_takes_seconds_and_ends_with_zero(stack: ComposeStack) -> None:
-    ours = ["simulator", "ingestor", "featurizer", "writer"]
+    ours = ["simulator", "ingestor", "featurizer", "writer", "compactor"]
     stack.compose("stop", *ours, seconds=60)
     try:
         listed = subprocess.run(

@@ -69,6 +69,8 @@ def test_our_processes_are_not_root_and_have_no_way_to_become_it(stack: ComposeS
         ("ingestor", "boto3"),
         ("featurizer", "pyarrow"),
         ("featurizer", "ccxt"),
+        ("compactor", "ccxt"),
+        ("compactor", "polars"),
         ("simulator", "ccxt"),
         ("writer", "pip"),
     ],
@@ -83,6 +85,16 @@ def test_an_image_holds_only_what_its_service_needs(stack: ComposeStack, service
 def test_the_root_file_system_cannot_be_written(stack: ComposeStack, service: str) -> None:
     with pytest.raises(AssertionError, match="Read-only file system"):
         stack.compose("exec", "-T", service, "touch", "/opt/daedalus/changed")
+
+
+def test_the_compactor_knows_the_store_and_no_password_of_redis(stack: ComposeStack) -> None:
+    (compactor,) = stack.inspect("compactor")
+    mounted = {mount["Destination"] for mount in compactor["Mounts"]}
+    assert {path for path in mounted if path.startswith("/run/secrets/")} == {
+        "/run/secrets/s3_access_key", "/run/secrets/s3_secret_key",
+    }  # fmt: skip
+    assert not [variable for variable in compactor["Config"]["Env"] if "REDIS" in variable]
+    assert [name.removeprefix(f"{stack.project}_") for name in compactor["NetworkSettings"]["Networks"]] == ["internal"]
 
 
 def test_no_secret_is_in_docker_inspect_or_the_composed_configuration(stack: ComposeStack) -> None:
@@ -101,7 +113,7 @@ def test_no_secret_is_in_a_log(stack: ComposeStack) -> None:
 
 
 def test_no_secret_is_among_the_metrics(stack: ComposeStack) -> None:
-    for service, port in (("ingestor", 9101), ("writer", 9102), ("featurizer", 9103)):
+    for service, port in (("ingestor", 9101), ("writer", 9102), ("featurizer", 9103), ("compactor", 9104)):
         fetch = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{port}/metrics').read().decode())"
         metrics = stack.compose("exec", "-T", service, "python", "-c", fetch)
         assert "process_resident_memory_bytes" in metrics

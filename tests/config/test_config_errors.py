@@ -25,7 +25,7 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     "an unknown section": (
         "redsi: {}",
         ["config.yaml:1: redsi: unknown key; found redsi; allowed: log_level, log_format, redis, ccxt, ingestion, "
-         "storage, etl, features, leases, writer, featurizer, telemetry, supervisor; did you mean redis?"],
+         "storage, etl, features, leases, writer, featurizer, compactor, telemetry, supervisor; did you mean redis?"],
     ),
     "an unknown key": (
         "leases:\n  ttl_second: 3",

@@ -16,8 +16,8 @@ from support.checkout import ROOT
 
 FOLDER = ROOT / "deploy" / "compose"
 EVERYTHING = {
-    "redis", "object-store", "provision", "ingestor", "writer", "featurizer", "simulator", "tools", "prometheus",
-    "grafana",
+    "redis", "object-store", "provision", "ingestor", "writer", "featurizer", "compactor", "simulator", "tools",
+    "prometheus", "grafana",
 }  # fmt: skip
 WITHOUT_STORE = EVERYTHING - {"object-store", "provision"}
 # What .env says -> which files there are.
@@ -103,22 +103,39 @@ def test_either_object_store_is_limited_and_asked_how_it_is(
 
 
 def test_a_real_bucket_is_reached_from_the_network_that_has_a_way_out(compose: Callable[..., Composed]) -> None:
-    for name in ("writer", "tools"):
+    for name in ("writer", "compactor", "tools"):
         service = compose("s3")["services"][name]
         assert set(service["networks"]) == {"internal", "exchange"}
         for role in ("INGESTION_STORAGE", "ETL_STORAGE_INPUT", "ETL_STORAGE_OUTPUT"):
             place = service["environment"][f"DAEDALUS__STORAGE__{role}"]
             assert 'bucket: "my-bucket", region: "eu-central-1"' in place
             assert "endpoint_url" not in place
-    assert set(compose("plain")["services"]["writer"]["networks"]) == {"internal"}
+    for name in ("writer", "compactor"):
+        assert set(compose("plain")["services"][name]["networks"]) == {"internal"}
 
 
-def test_data_on_the_local_disk_need_no_key_of_a_store(compose: Callable[..., Composed]) -> None:
+@pytest.mark.parametrize(("name", "needed"), [("writer", ["redis_writer"]), ("compactor", [])])
+def test_data_on_the_local_disk_need_no_key_of_a_store(
+    compose: Callable[..., Composed], name: str, needed: list[str]
+) -> None:
     for choice in ("local", "pi4, local"):
-        service = compose(choice, LAKE="/mnt/ssd/lake")["services"]["writer"]
-        assert [secret["source"] for secret in service["secrets"]] == ["redis_writer"]
+        service = compose(choice, LAKE="/mnt/ssd/lake")["services"][name]
+        assert [secret["source"] for secret in service.get("secrets", [])] == needed
         assert ("/mnt/ssd/lake", "/var/lib/daedalus") in {(v["source"], v["target"]) for v in service["volumes"]}
         assert "backend: local" in service["environment"]["DAEDALUS__STORAGE__INGESTION_STORAGE"]
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_the_compactor_waits_for_its_key_and_knows_no_redis(compose: Callable[..., Composed], choice: str) -> None:
+    service = compose(choice)["services"]["compactor"]
+    local = "local" in CHOICES[choice]
+    waits = service.get("depends_on", {})
+    assert list(waits) == ([] if {"s3", "local"} & set(CHOICES[choice]) else ["provision"])
+    assert all(how["condition"] == "service_completed_successfully" for how in waits.values())
+    keys = {secret["target"]: secret["source"] for secret in service.get("secrets", [])}
+    asked = {f"s3_{part}_key": f"s3_compactor_{part}_key" for part in ("access", "secret")}
+    assert {Path(target).name: source for target, source in keys.items()} == ({} if local else asked)
+    assert not [name for name in service["environment"] if "REDIS" in name]
 
 
 def test_on_a_raspberry_pi_everything_that_is_written_lies_on_the_ssd(compose: Callable[..., Composed]) -> None:

@@ -4,15 +4,21 @@ Grafana itself is not run: its image is not to be had everywhere. Its queries ar
 """
 
 import math
+import os
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from daedalus_common.markets import Market
+from daedalus_common.stores import LocalDisk
+from support.bronze import BronzeBuilder
+from support.market_events import START, market_events
 from support.prometheus_server import PrometheusServer, QueryError, binary
 from support.promql import metric_names, panel_queries, rules, selectors, variables
 from support.stack import Stack
@@ -20,7 +26,7 @@ from support.valkey import ValkeyServer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
 
-SERVICES = ("writer", "featurizer", "ingestor")
+SERVICES = ("compactor", "writer", "featurizer", "ingestor")
 SYMBOLS = ["BTC/USDT", "ETH/USDT"]
 CONFIG: dict[str, Any] = {
     "ccxt": {
@@ -30,6 +36,7 @@ CONFIG: dict[str, Any] = {
     },
     "ingestion": {"flush_interval_seconds": 1.0},
     "features": {"bar_durations": [5], "emit_interval": 0.5},
+    "compactor": {"every_seconds": 1.0, "grace_seconds": 0.0},
 }
 DATA_SECONDS = 45.0
 
@@ -103,6 +110,13 @@ class Monitored:
             time.sleep(1.0)
 
 
+def leave_to_merge(folder: Path) -> None:
+    """The small objects of a market and an hour that were recorded long ago."""
+    recorded = BronzeBuilder(LocalDisk(folder, fsync=False), Market("kraken", "ADA/USDT"), timedelta(seconds=2))
+    for key in recorded.write(market_events(1, 400)):
+        os.utime(folder / key, times=(START / 1e9 + 7200,) * 2)
+
+
 def must_have_data(expression: str) -> bool:
     return metric_names(expression).isdisjoint(EMPTY_IN_HEALTH)
 
@@ -119,6 +133,7 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
     stack = Stack(folder / "stack", CONFIG)
     stack.valkey = ValkeyServer(folder / "valkey", ("--maxmemory", "512mb", "--maxmemory-policy", "noeviction"))
     with stack:
+        leave_to_merge(stack.data)
         stack.simulate("--seed", "11")
         services = [stack.start(name) for name in SERVICES]
         stack.wait_until(lambda: all(address(service.log) for service in services), "every service serves /metrics")
@@ -130,6 +145,10 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
             )
             stack.wait_until(
                 lambda: len(prometheus.ask("rate(daedalus_writer_rows_total[10s]) > 0")) > 1, "rows are durable"
+            )
+            stack.wait_until(
+                lambda: len(prometheus.ask("sum(daedalus_compactor_deleted_objects_total) > 1")) == 1,
+                "old objects are merged and deleted",
             )
             yield Monitored(prometheus, stack)
 

@@ -100,6 +100,22 @@ def test_a_service_may_do_with_its_key_what_it_must_and_a_reader_writes_nothing(
         assert refused(server, role, "create_bucket", Bucket="another"), role
 
 
+def test_the_compactor_changes_what_it_merges_and_nothing_else(server: StackServer) -> None:
+    assert prepare(server) == 0
+    compactor = server.client(server.keys("compactor"))
+    # The last is what a store tries its server out with.
+    for key in ("bronze/ccxt/a", "silver/a", "gold/bars/a", "quality/gaps/a", ".daedalus-probe-a.tmp"):
+        compactor.put_object(Bucket=BUCKET, Key=key, Body=b"1")
+        assert compactor.get_object(Bucket=BUCKET, Key=key)["Body"].read() == b"1"
+        compactor.delete_object(Bucket=BUCKET, Key=key)
+    assert compactor.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0
+    for key in ("models/mine", "bronze-of-yesterday"):
+        server.client().put_object(Bucket=BUCKET, Key=key, Body=b"1")
+        assert refused(server, "compactor", "put_object", Bucket=BUCKET, Key=key, Body=b"2"), key
+        assert refused(server, "compactor", "delete_object", Bucket=BUCKET, Key=key), key
+        server.client().delete_object(Bucket=BUCKET, Key=key)
+
+
 def test_raw_events_are_deleted_by_age_only_where_that_is_asked_for(server: StackServer) -> None:
     bucket = server.create_bucket(f"aged-{next(NUMBERS)}")
     assert prepare(server, "--keys", "shared", "--expire-bronze-days", "90", bucket=bucket) == 0
@@ -160,8 +176,13 @@ def test_on_minio_only_the_compactor_may_delete_what_was_recorded() -> None:
             for resource in statement["Resource"]
         }
 
-    objects = f"arn:aws:s3:::{BUCKET}/*"
-    assert {role for role in ROLES if objects in may(role, "s3:DeleteObject")} == {"compactor"}
-    assert may("writer", "s3:DeleteObject") == {f"arn:aws:s3:::{BUCKET}/.daedalus-probe-*"}
-    assert {role for role in ROLES if may(role, "s3:PutObject")} == {"writer", "compactor"}
-    assert {role for role in ROLES if objects in may(role, "s3:GetObject")} == set(ROLES)
+    objects = f"arn:aws:s3:::{BUCKET}/"
+    probe = f"{objects}.daedalus-probe-*"
+    merged = {f"{objects}{layer}/*" for layer in ("bronze", "silver", "gold", "quality")}
+    assert may("compactor", "s3:DeleteObject") == merged | {probe}
+    assert may("compactor", "s3:PutObject") == may("compactor", "s3:GetObject") == merged | {probe}
+    assert may("writer", "s3:DeleteObject") == {probe}
+    assert may("writer", "s3:PutObject") == may("writer", "s3:GetObject") == {f"{objects}*"}
+    assert may("reader", "s3:GetObject") == {f"{objects}*"}
+    assert not may("reader", "s3:PutObject") | may("reader", "s3:DeleteObject")
+    assert all(may(role, "s3:ListBucket") == {f"arn:aws:s3:::{BUCKET}"} for role in ROLES)

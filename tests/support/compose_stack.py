@@ -18,8 +18,8 @@ from support.valkey import free_port
 FOLDER = ROOT / "deploy" / "compose"
 MINIO = "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z"
 GRAFANA = "grafana/grafana:12.3.1"
-SERVICES = ("ingestor", "writer", "featurizer", "redis", "object-store", "prometheus", "simulator")
-OURS = ("ingestor", "writer", "featurizer", "simulator")
+SERVICES = ("ingestor", "writer", "featurizer", "compactor", "redis", "object-store", "prometheus", "simulator")
+OURS = ("ingestor", "writer", "featurizer", "compactor", "simulator")
 # Built for the tests, so that an image of the user's is never replaced.
 VERSION = "test"
 

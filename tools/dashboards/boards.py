@@ -7,6 +7,7 @@ from grafana_foundation_sdk.builders import dashboard as dashboards
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 from tools.dashboards.panels import SOURCE, Panel
+from tools.dashboards.promql import OURS
 
 COLUMNS = 24
 TAG = "daedalus"
@@ -14,7 +15,7 @@ RUNBOOK = "daedalus-runbook"
 VARIABLES = (
     ("exchange", "Exchange", "label_values(daedalus_ingestor_events_total, exchange)"),
     ("symbol", "Symbol", 'label_values(daedalus_ingestor_events_total{exchange=~"$exchange"}, symbol)'),
-    ("instance", "Replica", 'label_values(up{job=~"ingestor|writer|featurizer"}, instance)'),
+    ("instance", "Replica", f"label_values(up{{{OURS}}}, instance)"),
 )
 
 

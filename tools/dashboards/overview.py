@@ -54,7 +54,7 @@ OVERVIEW = Board(
         ),
         Panel(
             "stat", "Replicas that do not answer", width=4, height=4,
-            says="Processes of ingestor, writer and featurizer that Prometheus could not scrape.",
+            says="Processes of our services that Prometheus could not scrape.",
             bad="above 0: a process is down, hangs, or its host is gone. Docker starts it again.",
             runbook="ReplicaDown",
             queries=(Query(f"sum(1 - up{{{OURS}, {INSTANCE}}})"),),

@@ -5,7 +5,7 @@ SYMBOL = 'symbol=~"$symbol"'
 INSTANCE = 'instance=~"$instance"'
 MARKET = f"{EXCHANGE}, {SYMBOL}, {INSTANCE}"
 OF_EXCHANGE = f"{EXCHANGE}, {INSTANCE}"
-OURS = 'job=~"ingestor|writer|featurizer"'
+OURS = 'job=~"ingestor|writer|featurizer|compactor"'
 
 
 def rate(metric: str, where: str, by: str = "") -> str:

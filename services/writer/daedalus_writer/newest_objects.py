@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from daedalus_common.broker.keys import GOLD, RAW
+from daedalus_common.lake import current
 from daedalus_common.markets import Market
 from daedalus_common.parquet.arrays import memory, one_array
-from daedalus_common.stores import ObjectStore
+from daedalus_common.stores import ObjectInfo, ObjectStore
 from daedalus_common.tables import BRONZE, QUALITY
 from daedalus_writer.bronze import SOURCE
 from daedalus_writer.durable_end import End, is_quality
@@ -67,11 +68,12 @@ def newest_objects(store: ObjectStore, market: Market, stream: str) -> Newest:
     found = Newest()
     for table in _tables(store, stream):
         for folder in _newest_first(store, f"{table}/{market.partition}/"):
-            named = _numbered(store, folder)
-            if named:
-                stamp, counter, _ = named[0]
-                end = _end(store, table, [key for *_, key in named], stream)
-                found.objects[table] = NewestObject(stamp, counter, end)
+            names, infos = _named(store, folder)
+            if names:
+                # The names tell the counter; where the newest rows are the order of what counts tells: a merged object
+                # has a newer name than all it covers, and older rows than those that were not merged with them.
+                keys = [info.key for info in reversed(current(store, infos).objects)]
+                found.objects[table] = NewestObject(*max(names), _end(store, table, keys, stream))
                 break
     return found
 
@@ -97,11 +99,10 @@ def _newest_first(store: ObjectStore, folder: str) -> Iterator[str]:
         yield from _newest_first(store, f"{folder}{name}/")
 
 
-def _numbered(store: ObjectStore, folder: str) -> list[tuple[str, int, str]]:
-    """(stamp, counter, key) of the objects in a partition, the newest first."""
-    keys = [info.key for info in store.list(folder)]
-    matched = [(_OBJECT.fullmatch(key.removeprefix(folder)), key) for key in keys]
-    return sorted(((named[1], int(named[2]), key) for named, key in matched if named), reverse=True)
+def _named(store: ObjectStore, folder: str) -> tuple[list[tuple[str, int]], list[ObjectInfo]]:
+    """(stamp, counter) of the objects in a partition, and the objects."""
+    matched = [(_OBJECT.fullmatch(info.key.removeprefix(folder)), info) for info in store.list(folder)]
+    return [(named[1], int(named[2])) for named, _ in matched if named], [info for named, info in matched if named]
 
 
 def _end(store: ObjectStore, table: str, keys: list[str], stream: str) -> End | None:

@@ -1,5 +1,8 @@
 """The command `daedalus` and what hangs below it."""
 
+import os
+import signal
+import sys
 from importlib.metadata import version
 from typing import Annotated
 
@@ -55,6 +58,10 @@ def main(
     ] = False,
 ) -> None:
     """The options of the command itself."""
+    # A container's first process gets no signal without a handler, and would be killed after 10 s. Elsewhere the system
+    # ends us; `up` and `etl` have their own handlers.
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from daedalus.embedded.layout import DataDir, write_private
 from daedalus.embedded.run import Parts, SessionError
-from daedalus.embedded.services import FEATURIZER, INGESTOR, SIMULATOR, WRITER, Surroundings
+from daedalus.embedded.services import COMPACTOR, FEATURIZER, INGESTOR, SIMULATOR, WRITER, Surroundings
 from daedalus.embedded.settings import Settings, child_environment, effective_config
 from daedalus.embedded.valkey import HOST, ValkeyServer, choose_port, valkey_command
 from daedalus_common.config import config_to_yaml
@@ -32,7 +32,7 @@ def prepare(
 
     The data directory must be locked.
     """
-    _check_installed(settings.demo)
+    _check_installed(settings.demo, settings.config.compactor.enabled)
     layout = data_dir.layout
     server = _server(settings, chance)
     simulator_port = choose_port(SIMULATOR_PORT, chance.rng, taken=() if server is None else (server.port,))
@@ -51,8 +51,8 @@ def prepare(
     )
 
 
-def _check_installed(demo: bool) -> None:
-    needed = [WRITER, FEATURIZER, INGESTOR, *([SIMULATOR] if demo else [])]
+def _check_installed(demo: bool, compacts: bool) -> None:
+    needed = [WRITER, FEATURIZER, INGESTOR, *([COMPACTOR] if compacts else []), *([SIMULATOR] if demo else [])]
     absent = [f"daedalus-{name}" for name in needed if find_spec(f"daedalus_{name}") is None]
     if absent:
         raise SessionError(f"not installed beside this command: {', '.join(absent)}; install them with pip")

@@ -11,6 +11,7 @@ from daedalus.supervisor.supervisor import Rules
 from daedalus_common.config import Config
 
 SIMULATOR, WRITER, FEATURIZER, INGESTOR = "simulator", "writer", "featurizer", "ingestor"
+COMPACTOR = "compactor"
 
 
 @dataclass(frozen=True, slots=True)

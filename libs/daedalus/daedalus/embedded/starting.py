@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from daedalus.embedded.http import Unreachable, fetch
 from daedalus.embedded.run import Run, SessionError
-from daedalus.embedded.services import FEATURIZER, INGESTOR, SIMULATOR, WRITER
+from daedalus.embedded.services import COMPACTOR, FEATURIZER, INGESTOR, SIMULATOR, WRITER
 from daedalus.embedded.telemetry import telemetry_url, unreadiness
 from daedalus.embedded.valkey import wait_until_ready
 from daedalus.supervisor.supervisor import Notice
@@ -41,7 +41,8 @@ async def start_all(run: Run) -> bool:
         run.supervisor.start(run.parts.simulator)
         await _until_ready(run, SIMULATOR, partial(_silence, f"{run.parts.simulator_url}/healthz"), lambda: run.over)
     # Readers side by side: most of a start is loading libraries.
-    for names in ((WRITER, FEATURIZER), (INGESTOR,)):
+    last = (INGESTOR, COMPACTOR) if run.config.compactor.enabled else (INGESTOR,)
+    for names in ((WRITER, FEATURIZER), last):
         if run.over:
             return False
         run.phase = f"starting the {' and the '.join(names)}"

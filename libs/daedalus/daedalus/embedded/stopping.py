@@ -1,7 +1,7 @@
 """Stops a run's processes in the order of the data, so that nothing captured is left behind.
 
-market stopped -> ingestor drained and stopped -> featurizer has read all, stopped -> writer has written all, stopped
--> ledger asked for -> simulator and server stopped
+compactor stopped -> market stopped -> ingestor drained and stopped -> featurizer has read all, stopped
+-> writer has written all, stopped -> ledger asked for -> simulator and server stopped
 """
 
 import signal
@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from daedalus.embedded.draining import unread, wait_until_near, wait_until_quiet
 from daedalus.embedded.http import Unreachable, fetch
 from daedalus.embedded.run import Run
-from daedalus.embedded.services import FEATURIZER, INGESTOR, SIMULATOR, WRITER
+from daedalus.embedded.services import COMPACTOR, FEATURIZER, INGESTOR, SIMULATOR, WRITER
 from daedalus.embedded.starting import until_ready
 from daedalus.embedded.valkey import NAME as VALKEY
 from daedalus.supervisor.policy import describe_exit
@@ -27,6 +27,7 @@ _NEAR = 100_000
 
 async def stop_all(run: Run) -> None:
     """Never raises for what a process does: what went wrong is in the outcome's problems."""
+    await _stop(run, COMPACTOR)
     if run.outcome.recording:
         await _stop_market(run)
     await run.counters.read(run.supervisor.running(INGESTOR))

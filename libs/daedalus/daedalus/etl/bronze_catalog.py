@@ -3,13 +3,15 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
 from daedalus.etl.chunks import BadSegment
 from daedalus.etl.filters import FilterSpec
 from daedalus.etl.segments import read_footer
+from daedalus_common.lake import current
 from daedalus_common.markets import Market
+from daedalus_common.parquet.covers import Covers
 from daedalus_common.plans import hour_at
 from daedalus_common.stores import ObjectInfo, ObjectStore
 from daedalus_common.tables import BRONZE
@@ -29,7 +31,9 @@ class HourPartition:
     hour: int
     """Counted from the epoch, as in `plans.hour_at`."""
     segments: Mapping[str, tuple[ObjectInfo, ...]]
-    """Only tables that have some."""
+    """Those that count, only tables that have some."""
+    covers: Mapping[str, Covers] = field(default_factory=dict)
+    """What the merged ones among them stand for, by key."""
 
     @property
     def start(self) -> datetime:
@@ -42,6 +46,11 @@ class HourPartition:
     @property
     def size_bytes(self) -> int:
         return sum(info.size_bytes for infos in self.segments.values() for info in infos)
+
+    @property
+    def covered(self) -> tuple[str, ...]:
+        """The keys that merged segments stand for."""
+        return tuple(key for covers in self.covers.values() for key, _ in covers.items())
 
     def keys(self) -> dict[str, tuple[str, ...]]:
         """The keys by table, as `bronze_reader.read_events` takes them."""
@@ -120,20 +129,21 @@ class BronzeCatalog:
                                 yield found, of_day
 
     def _hours_of_day(self, market: Market, day: date, folders: Mapping[str, str]) -> Iterator[HourPartition]:
-        hours: dict[int, dict[str, list[tuple[int, ObjectInfo]]]] = defaultdict(lambda: defaultdict(list))
+        hours: dict[int, dict[str, list[ObjectInfo]]] = defaultdict(lambda: defaultdict(list))
+        covers: dict[int, dict[str, Covers]] = defaultdict(dict)
         for table, folder in folders.items():
-            for info in self._store.list(folder):
-                named = _SEGMENT.fullmatch(info.key.removeprefix(folder))
-                if named is not None and int(named[1]) < 24:
-                    hours[int(named[1])][table].append((int(named[2]), info))
+            named = ((_SEGMENT.fullmatch(info.key.removeprefix(folder)), info) for info in self._store.list(folder))
+            found = {info.key: (int(name[1]), info) for name, info in named if name is not None and int(name[1]) < 24}
+            counting = current(self._store, (info for _, info in found.values()))
+            for info in counting.objects:
+                hours[found[info.key][0]][table].append(info)
+            for key, of_key in counting.covers.items():
+                covers[found[key][0]][key] = of_key
         midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
         for hour in sorted(hours):
-            # By the counter as a number: 100000 sorts before 99999 as text.
-            segments = {
-                table: tuple(info for _, info in sorted(numbered, key=lambda pair: pair[0]))
-                for table, numbered in hours[hour].items()
-            }
-            yield HourPartition(market, int((midnight + timedelta(hours=hour)).timestamp()) // 3600, segments)
+            segments = {table: tuple(infos) for table, infos in hours[hour].items()}
+            number = int((midnight + timedelta(hours=hour)).timestamp()) // 3600
+            yield HourPartition(market, number, segments, covers[hour])
 
     def _numbers(self, folder: str, key: str) -> Iterator[tuple[int, str]]:
         return ((int(value), at) for value, at in self._values(folder, key) if value.isdecimal())

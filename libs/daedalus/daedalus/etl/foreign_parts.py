@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from daedalus_common.markets import Market
+from daedalus_common.parquet.covers import read_covers
 from daedalus_common.plans import HOUR_NS, gold_destination, hour_at, silver_destination
 from daedalus_common.stores import ObjectInfo, ObjectMissing, ObjectStore
 
@@ -49,6 +50,8 @@ class Span:
     schema: str
     first: int
     last: int
+    covers: tuple[str, ...] = ()
+    """The parts that it stands for: whoever takes its place stands for them too."""
 
     @property
     def is_unknown(self) -> bool:
@@ -161,9 +164,13 @@ def _span(store: ObjectStore, part: Found) -> Span | None:
     ours = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in _pairs(metadata)}
     first, last = times(metadata, "timestamp") or (0, _EVER)
     schema = ours.get("daedalus.schema", "")
+    try:
+        covers = tuple(key for key, _ in read_covers(metadata.metadata).items())
+    except ValueError:
+        covers = ()
     if ours.get("daedalus.origin") != ORIGIN:
-        return Span(part, "", 0, schema, first, last)
-    return Span(part, ours.get("daedalus.job", ""), int(ours.get("daedalus.task", "0")), schema, first, last)
+        return Span(part, "", 0, schema, first, last, covers)
+    return Span(part, ours.get("daedalus.job", ""), int(ours.get("daedalus.task", "0")), schema, first, last, covers)
 
 
 def _pairs(metadata: Any) -> Iterable[tuple[bytes, bytes]]:

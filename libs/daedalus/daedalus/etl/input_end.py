@@ -1,15 +1,14 @@
 """How far a market's Bronze reaches."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
-from daedalus.etl.bronze_catalog import TABLES, BronzeCatalog
+from daedalus.etl.bronze_catalog import TABLES, BronzeCatalog, HourPartition
 from daedalus.etl.chunks import BadSegment
 from daedalus.etl.filters import FilterSpec
 from daedalus.etl.foreign_parts import times
 from daedalus.etl.segments import open_segment
 from daedalus_common.markets import Market
-from daedalus_common.stores import ObjectInfo, ObjectStore
+from daedalus_common.stores import ObjectStore
 
 
 def input_end(store: ObjectStore, market: Market, filters: FilterSpec, settled_before: datetime) -> int:
@@ -21,16 +20,16 @@ def input_end(store: ObjectStore, market: Market, filters: FilterSpec, settled_b
     days = {day for table in TABLES for day in catalog.days(market, table, filters)}
     for day in sorted(days, reverse=True):
         for partition in reversed(list(catalog.hours(market, FilterSpec(begin=day, end=day)))):
-            last = max(_last_ts(store, infos, settled_before) for infos in partition.segments.values())
+            last = max(_last_ts(store, partition, table, settled_before) for table in partition.segments)
             if last:
                 return last
     return 0
 
 
-def _last_ts(store: ObjectStore, infos: Sequence[ObjectInfo], settled_before: datetime) -> int:
+def _last_ts(store: ObjectStore, partition: HourPartition, table: str, settled_before: datetime) -> int:
     """Of the last segment of a table that can be read."""
-    for info in reversed(infos):
-        if info.modified >= settled_before:
+    for info in reversed(partition.segments[table]):
+        if info.modified >= settled_before and info.key not in partition.covers:
             continue
         with store.open_input(info.key) as file:
             opened = open_segment(info.key, file)

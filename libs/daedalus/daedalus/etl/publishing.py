@@ -43,7 +43,8 @@ def publish(
     parts = []
     for draft in drafts:
         at = draft.folder
-        covers = [span.found.key for span in foreign(partitions[at], task.owner) if span.touches(draft.ascending_hours)]
+        replaced_here = [span for span in foreign(partitions[at], task.owner) if span.touches(draft.ascending_hours)]
+        covers = sorted({key for span in replaced_here for key in (span.found.key, *span.covers)})
         span = earlier.get(_mark(draft))
         counter = taken[at] + 1 if span is None else span.found.counter
         taken[at] = max(taken[at], counter)

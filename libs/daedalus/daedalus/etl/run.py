@@ -15,6 +15,7 @@ from daedalus.etl.quarantine import as_found
 from daedalus.etl.report import Report
 from daedalus.etl.task import Bench, Task, TaskDone
 from daedalus.etl.workers import Workers
+from daedalus_common.lake import covered_by
 from daedalus_common.stores import ObjectMissing, ObjectStore
 from daedalus_features import SchemaError
 
@@ -108,6 +109,9 @@ class Runner:
         if not keys or self._bronze is None:
             return
         for key in keys:
+            # What a merged segment covers would count again without it.
+            for covered in covered_by(self._bronze, key):
+                self._bronze.delete(covered)
             self._bronze.delete(key)
         self._report.of(run.market).deleted += len(keys)
         run.deleted()

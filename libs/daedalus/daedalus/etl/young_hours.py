@@ -46,7 +46,11 @@ class ReadableHours:
                 return
 
     def _is_settled(self, hour: Hour) -> bool:
-        return all(info.modified < self._settled_before for info in _infos(hour))
+        return all(self._is_old(hour.partition, info) for info in _infos(hour))
+
+    def _is_old(self, partition: HourPartition, info: ObjectInfo) -> bool:
+        """Whatever belongs beside it has long arrived: so it has where segments were merged, which is done late."""
+        return info.modified < self._settled_before or info.key in partition.covers
 
     def _last_seq(self, partition: HourPartition) -> int:
         """Of the last readable segments; 0 where none is."""
@@ -66,12 +70,16 @@ class ReadableHours:
             wanted = [info for info in infos if info.key in hour.keys]
             with ThreadPoolExecutor(_READERS) as pool:
                 footers = list(pool.map(lambda info: read_footer(self._store, info.key), wanted))
-            series = [self._segment(table, info, footer) for info, footer in zip(wanted, footers, strict=True)]
+            series = [
+                self._segment(hour.partition, table, info, footer) for info, footer in zip(wanted, footers, strict=True)
+            ]
             segments += [each for each in series if isinstance(each, Segment)]
             damaged += between_neighbours(series)
         return segments, damaged
 
-    def _segment(self, table: str, info: ObjectInfo, footer: Footer | BadSegment) -> Segment | str:
+    def _segment(
+        self, partition: HourPartition, table: str, info: ObjectInfo, footer: Footer | BadSegment
+    ) -> Segment | str:
         if isinstance(footer, BadSegment):
             return info.key
         return Segment(
@@ -82,7 +90,7 @@ class ReadableHours:
             first_seq=footer.first_seq,
             last_seq=footer.last_seq,
             rows=footer.rows,
-            settled=info.modified < self._settled_before,
+            settled=self._is_old(partition, info),
         )
 
 

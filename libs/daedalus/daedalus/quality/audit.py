@@ -1,7 +1,7 @@
 """The audit of one store's markets: hour by hour, so that memory holds an hour of one market.
 
-Redis first, then the listings (see `waiting.py`). Which objects count is the catalogue's to say, in one place: today
-every segment it lists.
+Redis first, then the listings (see `waiting.py`). Which objects count is said in one place, `daedalus_common.lake`: all
+but those that a merged one covers.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -94,7 +94,7 @@ def audit_market(
         found.problems += rows.problems
         ledger.add(partition.hour, rows)
         coverage.add(partition.hour, rows)
-        unnamed += missing_names(partition.sizes())
+        unnamed += missing_names((*partition.sizes(), *partition.covered))
         gaps += len(rows.gaps)
         young.add(rows)
     undecided = young.waiting(ledger) if waiting is None else None

@@ -1,9 +1,8 @@
 """Parts of Silver and Gold: that each can be read, holds what its footer says, and no row is there twice."""
 
-import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -13,9 +12,11 @@ import pyarrow as pa
 from daedalus.etl.chunks import BadSegment
 from daedalus.etl.filters import FilterSpec
 from daedalus.etl.segments import open_segment, read_group
+from daedalus_common.lake import current
 from daedalus_common.markets import Market
 from daedalus_common.parquet.arrays import memory, one_array
-from daedalus_common.stores import ObjectMissing, ObjectStore
+from daedalus_common.parquet.covers import Covers, read_covers
+from daedalus_common.stores import ObjectInfo, ObjectMissing, ObjectStore
 from daedalus_features.arrays import IntArray
 
 _DATE = re.compile(r"year=(\d+)/month=(\d+)/(?:day=(\d+)/)?")
@@ -38,12 +39,12 @@ def check_parts(store: ObjectStore, market: Market, filters: FilterSpec) -> Feat
     for layer in ("silver", "gold"):
         for table in store.folders(f"{layer}/"):
             for folder in _market_folders(store, f"{layer}/{table}/", market):
-                partitions: dict[str, list[str]] = defaultdict(list)
+                partitions: dict[str, list[ObjectInfo]] = defaultdict(list)
                 for info in store.list(folder):
                     if info.key.endswith(".parquet") and _matches(info.key, filters):
-                        partitions[info.key.rpartition("/")[0]].append(info.key)
-                for name, keys in sorted(partitions.items()):
-                    _check_partition(store, name, keys, count)
+                        partitions[info.key.rpartition("/")[0]].append(info)
+                for name in sorted(partitions):
+                    _check_partition(store, name, partitions[name], count)
     return count
 
 
@@ -65,47 +66,48 @@ def _matches(key: str, filters: FilterSpec) -> bool:
         return True
 
 
-def _check_partition(store: ObjectStore, name: str, keys: list[str], count: FeatureCount) -> None:
+def _check_partition(store: ObjectStore, name: str, infos: list[ObjectInfo], count: FeatureCount) -> None:
     covered: set[str] = set()
     rows: list[tuple[str, IntArray]] = []
-    for key in keys:
+    # What a merged part covers it stands for: the covered ones are about to go, and need not be read.
+    for info in current(store, infos).objects:
         count.parts += 1
         try:
-            found, covers, problem = _read(store, key)
+            found, covers, problem = _read(store, info.key)
         except ObjectMissing:
             continue  # replaced since it was listed
-        covered |= covers
+        covered |= {each.key for each in infos if each.key in covers and each.modified <= info.modified}
         if problem is not None:
             count.problems.append(problem)
-        rows.append((key, found))
-    # What a part covers it stands for: the covered ones are about to go.
-    current = [(key, found) for key, found in rows if key not in covered and len(found)]
-    count.rows += sum(len(found) for _, found in current)
-    if len(current) < 1:
+        rows.append((info.key, found))
+    # A run that replaces parts may have made its own before the day was over; its listing does not tell that it covers.
+    current_rows = [(key, found) for key, found in rows if key not in covered and len(found)]
+    count.rows += sum(len(found) for _, found in current_rows)
+    if len(current_rows) < 1:
         return
-    every = np.concatenate([found for _, found in current])
+    every = np.concatenate([found for _, found in current_rows])
     _, first, times = np.unique(every, axis=0, return_index=True, return_counts=True)
     if (times > 1).any():
         double = int((times - 1).sum())
         count.double += double
         timestamp, seq = every[first[times > 1][0]].tolist()
         row = np.array([timestamp, seq])
-        holders = [key for key, found in current if (found == row).all(axis=1).any()]
+        holders = [key for key, found in current_rows if (found == row).all(axis=1).any()]
         count.problems.append(
             f"{name}: {double:,} rows are there more than once, the first of timestamp {timestamp} and seq {seq} in "
             f"{', '.join(holders)}"
         )
 
 
-def _read(store: ObjectStore, key: str) -> tuple[IntArray, frozenset[str], str | None]:
+def _read(store: ObjectStore, key: str) -> tuple[IntArray, Covers, str | None]:
     """(timestamp and seq of each row, shape (n, 2); the parts it covers; what is wrong with it)."""
     nothing = np.zeros((0, 2), np.int64)
     with store.open_input(key) as file:
         opened = open_segment(key, file)
         if isinstance(opened, BadSegment):
-            return nothing, frozenset(), opened.reason
+            return nothing, Covers(), opened.reason
         said = opened.metadata.metadata or {}
-        covers = frozenset(json.loads(said.get(b"daedalus.covers", b"[]")))
+        covers = _covers(said)
         if set(_KEY) - set(opened.schema_arrow.names):
             return nothing, covers, f"{key}: it has no columns {' and '.join(_KEY)}"
         groups: list[pa.Table] = []
@@ -121,3 +123,10 @@ def _read(store: ObjectStore, key: str) -> tuple[IntArray, frozenset[str], str |
     expected = said.get(b"daedalus.rows", b"?").decode(errors="replace")
     wrong = f"{key}: its footer says {expected} rows, it has {len(rows)}" if expected != str(len(rows)) else None
     return rows, covers, wrong
+
+
+def _covers(said: Mapping[bytes, bytes]) -> Covers:
+    try:
+        return read_covers(said)
+    except ValueError:
+        return Covers()

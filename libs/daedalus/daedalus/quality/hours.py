@@ -1,5 +1,6 @@
 """Where the rows of one hour of a market are in its sequence: of all tables together, in the order of the stream."""
 
+import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from daedalus_features.arrays import IntArray
 
 _GAP_COLUMNS = ("capture_ts", "kind", "channel", "reason", "last_nonce", "last_id", "lost")
 _FOOTER_ROWS = b"daedalus.rows"
+_MERGED_ROWS = b"daedalus.merged_rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class HourRows:
 
     keys: tuple[str, ...]
     object: IntArray
-    """Which of `keys` the row is in."""
+    """Which of `keys` the row is in; a merged object is there once for each that its rows were written in."""
     table: IntArray
     """Which of `bronze_catalog.TABLES` it is of."""
     generation: IntArray
@@ -43,6 +45,8 @@ class HourRows:
     problems: tuple[str, ...]
     """What is wrong with single objects; each names its object."""
     objects: int
+    covered: tuple[str, ...] = ()
+    """The keys that merged segments stand for."""
 
     def __len__(self) -> int:
         return len(self.seq)
@@ -89,7 +93,7 @@ def read_hour(store: ObjectStore, partition: HourPartition, pool: Executor) -> H
             if last is not None and first <= last[1]:
                 found.problems.append(f"{key} begins before {last[0]} ends, or repeats its rows")
             last = key, max(_spot(place, -1), last[1] if last else first)
-    return _sorted(found, objects)
+    return _sorted(found, objects, partition.covered)
 
 
 def _read_segment(
@@ -116,12 +120,24 @@ def _read_segment(
         found.problems.append(f"{key}: its footer says {said} rows, it has {len(rows)}")
     if not _ascends(place):
         found.problems.append(f"{key}: its rows are not in the order of the sequence")
-    found.objects.append(np.full(len(rows), len(found.keys), np.int32))
+    written = _written(opened, len(rows))
+    found.objects.append(np.repeat(np.arange(len(written)) + len(found.keys), written).astype(np.int32))
     found.tables.append(np.full(len(rows), number, np.int8))
-    found.keys.append(key)
+    found.keys += [key] * len(written)
     found.places.append(place)
     found.gaps += gaps
     return place
+
+
+def _written(opened: pq.ParquetFile, rows: int) -> IntArray:
+    """How many rows each object had that these were written in: one, unless they were merged since."""
+    said = (opened.metadata.metadata or {}).get(_MERGED_ROWS, b"[]")
+    try:
+        counts = np.array(json.loads(said), np.int64)
+    except (ValueError, TypeError, OverflowError):
+        counts = np.zeros(0, np.int64)
+    fits = counts.ndim == 1 and len(counts) and (counts > 0).all() and int(counts.sum()) == rows
+    return counts if fits else np.array([rows], np.int64)
 
 
 class _Bad(Exception):
@@ -160,7 +176,7 @@ def _ascends(place: Mapping[str, IntArray]) -> bool:
     return bool((generation >= 0).all() and later[same].all() and (seq[same] > 0).all())
 
 
-def _sorted(found: _Gathered, objects: int) -> HourRows:
+def _sorted(found: _Gathered, objects: int, covered: tuple[str, ...]) -> HourRows:
     def column(parts: list[IntArray]) -> IntArray:
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
@@ -174,4 +190,5 @@ def _sorted(found: _Gathered, objects: int) -> HourRows:
         gaps=tuple(sorted(found.gaps, key=lambda gap: gap.place)),
         problems=tuple(found.problems),
         objects=objects,
+        covered=covered,
     )

@@ -157,7 +157,8 @@ class Ledger:
         if len(gone):
             before, behind = (np.flatnonzero(seq == number) for number in (gone.first[0] - 1, gone.last[-1] + 1))
             key = rows.keys[objects[before[0]]] if len(before) else account.last_key
-            missing = _Missing(generation, hour, gone, key, rows.keys[objects[behind[0]]], missing_names(rows.keys))
+            names = missing_names((*rows.keys, *rows.covered))
+            missing = _Missing(generation, hour, gone, key, rows.keys[objects[behind[0]]], names)
             self._reject(day, missing)
             account.gone.append(missing)
         account.last = int(numbers[-1])
@@ -265,7 +266,7 @@ class Ledger:
 
     def _doubles(self, hour: int, generation: int, rows: HourRows, double: IntArray, chosen: slice) -> str:
         inside = np.isin(rows.seq[chosen], double)
-        keys = [rows.keys[number] for number in np.unique(rows.object[chosen][inside]).tolist()]
+        keys = list(dict.fromkeys(rows.keys[number] for number in np.unique(rows.object[chosen][inside]).tolist()))
         some = ", ".join(keys[:_SHOWN]) + (", …" if len(keys) > _SHOWN else "")
         return (
             f"{self._hour(hour)}: {len(double):,} numbers ({int(double[0])}-{int(double[-1])}, generation "

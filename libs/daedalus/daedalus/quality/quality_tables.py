@@ -9,6 +9,7 @@ import pyarrow as pa
 from daedalus.etl.chunks import BadSegment
 from daedalus.etl.filters import FilterSpec
 from daedalus.etl.segments import open_segment, read_group
+from daedalus_common.lake import current
 from daedalus_common.markets import Market
 from daedalus_common.parquet.arrow_tables import arrow_schema
 from daedalus_common.stores import ObjectStore
@@ -27,7 +28,7 @@ def read_table(
 ) -> Iterator[pa.Table | BadSegment]:
     """The rows of the days that match, object by object; what cannot be read is told. Raises StoreError."""
     schema = arrow_schema(QUALITY[table])
-    for key in sorted(_keys(store, table, market, filters)):
+    for key in _keys(store, table, market, filters):
         with store.open_input(key) as file:
             opened = open_segment(key, file)
             if isinstance(opened, BadSegment):
@@ -46,7 +47,11 @@ def read_table(
 
 
 def _keys(store: ObjectStore, table: str, market: Market, filters: FilterSpec) -> Iterator[str]:
-    for info in store.list(f"quality/{table}/{market.partition}/"):
-        found = _DAY.search(info.key)
-        if found is not None and filters.matches_day(date(*map(int, found.groups()))):
-            yield info.key
+    """Of the objects that count, in the order of days' names."""
+    found = (
+        info
+        for info in store.list(f"quality/{table}/{market.partition}/")
+        if (day := _DAY.search(info.key)) is not None and filters.matches_day(date(*map(int, day.groups())))
+    )
+    for info in current(store, found).objects:
+        yield info.key

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 from daedalus.summary.ledger import DeclaredGap, Feed, Number, RecordedEvent
 from daedalus.summary.report import GapCount, TableCount
 from daedalus_common.events import CONTROL, Channel
+from daedalus_common.lake import current
 from daedalus_common.markets import Market
+from daedalus_common.parquet.objects import read_identity
 from daedalus_common.plans import is_late
 from daedalus_common.stores import ObjectInfo, ObjectStore
 
@@ -49,13 +51,24 @@ class Recording:
 
 
 def objects_since(store: ObjectStore, prefixes: Iterable[str], started: datetime) -> list[ObjectInfo]:
-    """The Parquet objects created since `started`."""
-    return [
-        info
-        for prefix in prefixes
-        for info in store.list(prefix)
-        if info.key.endswith(".parquet") and info.modified >= started - _CLOCK_SLACK
-    ]
+    """The Parquet objects created since `started` that count: a merged one stands for those it covers, and is of this
+    run only if its last row is."""
+    found: list[ObjectInfo] = []
+    for prefix in prefixes:
+        there = current(store, (info for info in store.list(prefix) if info.key.endswith(".parquet")))
+        found += [
+            info
+            for info in there.objects
+            if info.modified >= started - _CLOCK_SLACK
+            if info.key not in there.covers or _last_row_since(store, info.key, started)
+        ]
+    return found
+
+
+def _last_row_since(store: ObjectStore, key: str, started: datetime) -> bool:
+    with store.open_input(key) as file:
+        identity = read_identity(file)
+    return identity is None or int(identity.last_id.split("-")[0]) >= (started - _CLOCK_SLACK).timestamp() * 1000
 
 
 def count_tables(store: ObjectStore, objects: Iterable[ObjectInfo]) -> dict[str, TableCount]:

@@ -9,6 +9,7 @@ from daedalus_common.config.sections.features import FeatureSettings, FeaturesSe
 from daedalus_common.config.sections.ingestion import IngestionSettings
 from daedalus_common.config.sections.redis import RedisSettings
 from daedalus_common.config.sections.services import (
+    CompactorSettings,
     FeaturizerSettings,
     LeaseSettings,
     SupervisorSettings,
@@ -35,6 +36,7 @@ class Config(Section):
     leases: LeaseSettings = LeaseSettings()
     writer: WriterSettings = WriterSettings()
     featurizer: FeaturizerSettings = FeaturizerSettings()
+    compactor: CompactorSettings = CompactorSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     supervisor: SupervisorSettings = SupervisorSettings()
 

@@ -1,4 +1,4 @@
-"""`leases`, `writer`, `featurizer`, `telemetry` and `supervisor`: how the services run."""
+"""`leases`, `writer`, `featurizer`, `compactor`, `telemetry` and `supervisor`: how the services run."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -65,6 +65,29 @@ class FeaturizerSettings(Section):
     @property
     def keep_rows(self) -> timedelta:
         return duration(self.keep_rows_seconds)
+
+
+class CompactorSettings(Section):
+    """When the small objects of a closed partition are merged, and when those that were are deleted."""
+
+    enabled: bool = True
+    every_seconds: Annotated[float, Field(ge=1, le=86400)] = 600.0
+    closed_after_seconds: Annotated[float, Field(ge=600, le=2_592_000)] = 7200.0
+    grace_seconds: Annotated[float, Field(ge=0, le=2_592_000)] = 3600.0
+    min_objects: Annotated[int, Field(ge=2, le=10_000)] = 4
+    target_size_mb: Annotated[float, Field(ge=1, le=4096)] = 128.0
+
+    @property
+    def closed_after(self) -> timedelta:
+        return duration(self.closed_after_seconds)
+
+    @property
+    def grace(self) -> timedelta:
+        return duration(self.grace_seconds)
+
+    @property
+    def target_size_bytes(self) -> int:
+        return round(self.target_size_mb * MEBIBYTE)
 
 
 class TelemetryPorts(Section):
