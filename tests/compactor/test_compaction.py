@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from daedalus.etl.bronze_catalog import BronzeCatalog
+from daedalus.etl.chunks import BadSegment
 from daedalus.etl.filters import FilterSpec
 from daedalus.etl.input_end import input_end
 from daedalus.etl.young_hours import SETTLED_AFTER, ReadableHours
@@ -106,11 +107,17 @@ def plain(found: MarketAudit) -> dict[str, Any]:
     return values
 
 
+def seqs_of_gaps(store: ObjectStore) -> list[Any]:
+    tables = list(read_table(store, "gaps", BTC, ("seq",), FilterSpec()))
+    assert not [each for each in tables if isinstance(each, BadSegment)]
+    return [table["seq"].to_pylist() for table in tables if not isinstance(table, BadSegment)]
+
+
 def test_an_audit_finds_the_same_before_and_after(store: ObjectStore) -> None:
     written(store)
     with ThreadPoolExecutor(2) as pool:
         gaps = read_gaps(store, BTC, None, None, pool)
-        rows = [table["seq"].to_pylist() for table in read_table(store, "gaps", BTC, ("seq",), FilterSpec())]
+        rows = seqs_of_gaps(store)
         before = audit_of(store)
         assert not before.problems
         assert before.published == 1_200
@@ -119,8 +126,7 @@ def test_an_audit_finds_the_same_before_and_after(store: ObjectStore) -> None:
             compaction.run(later)
             assert plain(audit_of(store)) == plain(before)
             assert read_gaps(store, BTC, None, None, pool) == gaps
-            [merged] = read_table(store, "gaps", BTC, ("seq",), FilterSpec())
-            assert merged["seq"].to_pylist() == [seq for of_object in rows for seq in of_object]
+            assert seqs_of_gaps(store) == [[seq for of_object in rows for seq in of_object]]
     assert audit_of(store).objects == 4
 
 

@@ -104,7 +104,7 @@ class Service:
 
 
 @pytest.fixture
-def service(tmp_path: Path, lake: LocalDisk):  # type: ignore[no-untyped-def]
+def service(tmp_path: Path, lake: LocalDisk):
     config = config_file(tmp_path, tmp_path / "lake", every_seconds=1.0, grace_seconds=1.0)
     running = Service(config, tmp_path / "log")
     yield running

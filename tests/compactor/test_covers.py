@@ -26,7 +26,7 @@ def digest(number: int) -> str:
     return f"{number:08x}" + 56 * "0"
 
 
-def read_back(pairs: list[tuple[str, str]]):  # type: ignore[no-untyped-def]
+def read_back(pairs: list[tuple[str, str]]):
     return read_covers({f"daedalus.{name}".encode(): text.encode() for name, text in covers_said(pairs).items()})
 
 
@@ -114,7 +114,7 @@ def test_an_object_made_within_its_hour_is_known_to_cover_nothing_without_a_look
     class Listing(LocalDisk):
         opened = 0
 
-        def open_input(self, key: str):  # type: ignore[no-untyped-def]
+        def open_input(self, key: str):
             Listing.opened += 1
             return super().open_input(key)
 
