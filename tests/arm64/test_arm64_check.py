@@ -1,4 +1,4 @@
-"""The emulated machine is the one that is meant, what crashes on it is found, and a featurizer's step runs on it."""
+"""The emulated machine is the one that is meant, what crashes on it is found, and what a Pi has to do runs on it."""
 
 import json
 import shutil
@@ -13,11 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tools.check_arm64.checks import IMAGES
-from tools.check_arm64.comparison import Differs, compare_objects, compare_rows
+from tools.check_arm64.comparison import Differs, compare_objects, compare_rows, objects_in
+from tools.check_arm64.lakes import LEAST, compare_merged, small_objects
 from tools.check_arm64.machine import Base, CannotRun, Machine, why
 
 from daedalus_common.rows import Column, RowSchema, pack_rows
 from support.checkout import ROOT
+from support.compaction import compact_once, config_file
 
 SKIPPED = "needs qemu-aarch64 (Debian: apt-get install qemu-user; .ci/run installs it)"
 SCHEMA = RowSchema("silver", "orderbook", (Column("mid_price"), Column("spread")))
@@ -124,6 +126,31 @@ def test_objects_must_hold_the_very_same(tmp_path: Path) -> None:
         compare_objects(objects(tmp_path / "named", 1.0, 2.0, name="gold.parquet"), here)
 
 
+def test_all_small_objects_must_have_been_merged_into_the_very_same(tmp_path: Path) -> None:
+    keys = small_objects(tmp_path / "small", rows(tmp_path / "rows", (100.0, 0.5), (101.0, np.nan)))
+    assert {key.split("/")[0] for key in keys} == {"bronze", "quality", "silver"}
+    lakes = {name: tmp_path / name / "data" for name in ("here", "same", "other", "idle")}
+    for lake in lakes.values():
+        shutil.copytree(tmp_path / "small", lake)
+    for name in ("here", "same", "other"):
+        compact_once(config_file(tmp_path / name, lakes[name], min_objects=LEAST))
+
+    def here(name: str) -> Path:
+        """Comparing takes the small ones away."""
+        return Path(shutil.copytree(lakes["here"], tmp_path / f"here-{name}"))
+
+    said = compare_merged(lakes["same"], here("same"), keys)
+    assert said.startswith(f"{len(keys)} objects became 6 of ")
+    assert said.endswith("6 objects hold here what they hold there")
+    with pytest.raises(Differs, match="0 merged objects, 6 were to be made"):
+        compare_merged(lakes["idle"], here("idle"), keys)
+    [merged] = [key for key in objects_in(lakes["other"]) if key.startswith("silver/") and key not in keys]
+    table = pq.ParquetFile(lakes["other"] / merged).read()
+    pq.write_table(table.slice(1), lakes["other"] / merged)
+    with pytest.raises(Differs, match=r"silver/.*: other rows"):
+        compare_merged(lakes["other"], here("other"), keys)
+
+
 def test_every_image_is_built_for_both_processors() -> None:
     command = ["docker", "buildx", "bake", "--print"]
     if shutil.which("docker") is None or subprocess.run(command[:2], capture_output=True, check=False).returncode:
@@ -134,10 +161,10 @@ def test_every_image_is_built_for_both_processors() -> None:
     assert {tuple(target["platforms"]) for target in targets.values()} == {("linux/amd64", "linux/arm64")}
 
 
-# 30 s on two cores, wheels in the cache of uv; the whole, `make arm64`, takes minutes.
+# A minute on two cores, wheels in the cache of uv; the whole, `make arm64`, takes minutes.
 @pytest.mark.alone
 @pytest.mark.timeout(600)
-def test_a_featurizers_step_runs_on_a_raspberry_pi_5_and_gives_the_same_rows_and_objects() -> None:
+def test_rows_objects_and_merged_objects_are_the_same_on_a_raspberry_pi_5() -> None:
     machine(Path())
     command = [
         sys.executable,
@@ -149,9 +176,10 @@ def test_a_featurizers_step_runs_on_a_raspberry_pi_5_and_gives_the_same_rows_and
         "--image",
         "featurizer",
         "writer",
+        "compactor",
     ]
     done = subprocess.run(
-        [*command, "--check", "features", "parquet"], cwd=ROOT, capture_output=True, text=True, check=False
+        [*command, "--check", "features", "parquet", "merge"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     if done.returncode == 2:
         pytest.skip(done.stderr.strip())
@@ -161,9 +189,10 @@ def test_a_featurizers_step_runs_on_a_raspberry_pi_5_and_gives_the_same_rows_and
     assert [(each["image"], each["check"], each["page_bytes"]) for each in found["results"]] == [
         ("featurizer", "features", 16384),
         ("writer", "parquet", 16384),
+        ("compactor", "merge", 16384),
     ]
     assert "1500 events" in found["results"][0]["detail"]
-    assert "hold here what they hold there" in found["results"][1]["detail"]
+    assert all("hold here what they hold there" in each["detail"] for each in found["results"][1:])
 
 
 @pytest.mark.alone

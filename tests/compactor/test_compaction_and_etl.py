@@ -117,6 +117,9 @@ def test_a_run_of_etl_is_refused_by_merged_live_rows_and_takes_their_place_with_
     count = check_parts(LocalDisk(out), BTC, FilterSpec())
     assert (count.rows, count.double) == (rows, 0), "whom the merged part covered the new one covers"
     after = keys_of(LocalDisk(out))
+    footers = [footer for key in after if "covers" in (footer := said(LocalDisk(out), key))]
+    assert all("-" not in footer["covers_hashes"] for footer in footers)
+    assert any("covers_made" in footer for footer in footers)
     assert Compaction(LocalDisk(out, fsync=False)).run(LATER) == 0
     assert keys_of(LocalDisk(out)) == after, "and the compactor leaves it alone"
 

@@ -187,7 +187,22 @@ def test_covered_objects_go_when_the_merged_one_was_verified_and_its_grace_has_p
     assert [int(each.key[-13:-8]) for each in found] == deleted
 
 
-def test_two_merged_objects_that_stand_for_the_same_one_are_rivals_and_the_later_must_go() -> None:
-    one, two, three = (info(f"{HOUR}{number:05d}.parquet") for number in (11, 12, 13))
-    merged = {one.key: (one, covering(1, 2, 3)), two.key: (two, covering(3, 4)), three.key: (three, covering(5, 6))}
-    assert rivals(merged) == [(one.key, two.key)]
+@pytest.mark.parametrize(
+    ("merged", "foreign", "pairs"),
+    [
+        ({11: [1, 2, 3], 12: [3, 4], 13: [5, 6]}, {}, [(11, 12)]),
+        ({11: [1, 2], 12: [1, 2]}, {}, [(11, 12)]),
+        ({11: [1, 2], 12: [1, 2, 3]}, {}, [(12, 11)]),
+        ({11: [1, 2, 3], 12: [1, 2]}, {}, [(11, 12)]),
+        ({11: [1, 2]}, {21: [2, 3], 22: [1]}, [(21, 11)]),
+        ({11: [1, 2]}, {21: [3]}, []),
+    ],
+)
+def test_two_that_stand_for_the_same_rows_are_rivals_and_the_one_with_less_should_go(
+    merged: dict[int, list[int]], foreign: dict[int, list[int]], pairs: list[tuple[int, int]]
+) -> None:
+    def named(objects: dict[int, list[int]]) -> dict[str, Covers]:
+        return {f"{HOUR}{number:05d}.parquet": covering(*of) for number, of in objects.items()}
+
+    found = [(int(one[-13:-8]), int(two[-13:-8])) for one, two in rivals(named(merged), named(foreign))]
+    assert found == pairs

@@ -1,6 +1,7 @@
 """What a footer says of the objects that its own stands for, and which objects of a listing count."""
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -8,7 +9,7 @@ import pytest
 
 from daedalus_common.lake import covered_by, current
 from daedalus_common.markets import Market
-from daedalus_common.parquet.covers import covers_said, name_of, read_covers
+from daedalus_common.parquet.covers import Covers, covers_said, handed_on, name_of, read_covers
 from daedalus_common.stores import LocalDisk
 from daedalus_common.tables import BRONZE
 from support.bronze import BronzeBuilder, varied_events
@@ -23,7 +24,7 @@ def segment(counter: int, stamp: str = "20260203T14") -> str:
 
 
 def digest(number: int) -> str:
-    return f"{number:08x}" + 56 * "0"
+    return f"{number:016x}" + 48 * "0"
 
 
 def read_back(pairs: list[tuple[str, str]]):
@@ -35,7 +36,7 @@ def test_neighbours_take_the_place_of_one_and_every_key_is_found_again() -> None
     pairs = [(key, digest(number)) for number, key in enumerate(keys)]
     assert len(covers_said(pairs)["covers"]) < 600, "of 726 keys of 100 characters"
     covers = read_back(pairs)
-    assert dict(covers.items()) == {key: value[:8] for key, value in pairs}
+    assert dict(covers.items()) == {key: value[:16] for key, value in pairs}
     assert all(key in covers for key in keys)
     assert not any(segment(number) in covers for number in (721, 729, 731, 100_003))
     assert covers.first == ("20260203T14", 1)
@@ -55,7 +56,49 @@ def test_a_name_that_came_to_hold_other_rows_is_told_by_its_hash() -> None:
     covers = read_back([(segment(1), digest(1)), (segment(2), digest(2)), (segment(1), digest(9))])
     assert covers.holds(segment(1), digest(1))
     assert covers.holds(segment(1), digest(9))
-    assert not covers.holds(segment(1), digest(2))
+    assert not covers.holds(segment(1), digest(3))
+    assert not covers.holds(segment(3), digest(1))
+    assert covers.holds(segment(1), digest(2)), "a plan carried out again under the name that it had first"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "overlaps", "includes"),
+    [
+        ([(1, 1), (2, 2)], [(2, 2)], True, True),
+        ([(1, 1), (2, 2)], [(2, 2), (3, 3)], True, False),
+        ([(1, 1), (2, 2)], [(2, 7), (3, 3)], False, False),
+        ([(1, 1), (2, 2), (2, 7)], [(2, 7)], True, True),
+        ([(1, 1)], [(3, 3)], False, False),
+        ([(1, 1), (2, None)], [(2, 7)], True, True),
+        ([(1, 1), (2, 2)], [(2, None)], True, True),
+    ],
+)
+def test_two_cover_the_same_rows_where_they_share_a_key_with_its_hash(
+    one: list[tuple[int, int | None]], other: list[tuple[int, int | None]], overlaps: bool, includes: bool
+) -> None:
+    def covers(of: list[tuple[int, int | None]]) -> Covers:
+        return read_back([(segment(name), "-" * 16 if rows is None else digest(rows)) for name, rows in of])
+
+    assert covers(one).overlaps(covers(other)) is overlaps
+    assert covers(other).overlaps(covers(one)) is overlaps
+    assert covers(one).includes(covers(other)) is includes
+
+
+def test_who_takes_over_covers_tells_since_when_they_are_there() -> None:
+    times = [datetime(2026, 2, 3, hour, tzinfo=UTC) for hour in (15, 16, 17, 18)]
+    old = replace(read_back([(segment(1), digest(1))]), made=times[0])
+    young = read_back([(segment(2), digest(2))])
+
+    def said_of(*members: tuple[int, datetime, Covers]) -> Covers:
+        said = handed_on((segment(key), digest(key), modified, covers) for key, modified, covers in members)
+        return read_covers({f"daedalus.{name}".encode(): text.encode() for name, text in said.items()})
+
+    plain = said_of((8, times[1], Covers()), (9, times[2], Covers()))
+    assert plain.made is None
+    assert said_of((7, times[1], Covers()), (8, times[2], young)).made == times[2]
+    both = said_of((8, times[2], young), (9, times[3], old))
+    assert both.made == times[0], "the first of all, however often it was handed on"
+    assert sorted(key for key, _ in both.items()) == [segment(name) for name in (1, 2, 8, 9)]
 
 
 @pytest.mark.parametrize(

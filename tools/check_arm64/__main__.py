@@ -2,12 +2,14 @@
 
     python -m tools.check_arm64                              every image, both page sizes
     python -m tools.check_arm64 --image featurizer writer --check features parquet --page 16384
+    python -m tools.check_arm64 --image compactor
     python -m tools.check_arm64 --json > arm64.json
 
 Every wheel of deploy/requirements/*.lock is installed for aarch64, by its hash; every module of it that is machine
-code is imported, and all of ours. Then a featurizer's steps and the writer's Parquet, compared with the same computed
-here; publishing on uvloop to a Valkey server of this machine; objects in SeaweedFS; a client of an exchange; the
-embedded Valkey server itself. Needs qemu-aarch64 (Debian: qemu-user) and Debian's apt-get, not root.
+code is imported, and all of ours. Then a featurizer's steps, the writer's Parquet and the compactor's merging of it,
+compared with the same computed here; publishing on uvloop to a Valkey server of this machine; objects in SeaweedFS; a
+client of an exchange; the embedded Valkey server itself. Needs qemu-aarch64 (Debian: qemu-user) and Debian's apt-get,
+not root.
 
 Exit codes: 0 all went well, 1 something did not, 2 it cannot be tried here (the reason is shown).
 """

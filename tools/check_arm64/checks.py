@@ -1,9 +1,10 @@
 """What is tried of each image on each page size."""
 
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +16,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from tools.check_arm64.comparison import Differs, compare_objects, compare_rows
+from tools.check_arm64.lakes import LEAST, compare_merged, small_objects
 from tools.check_arm64.machine import Ended, Machine, why
-from tools.check_arm64.sites import ROOT, packages
+from tools.check_arm64.sites import ROOT, described, packages
 
+from support.compaction import command, config_file
 from support.seaweedfs import ADMIN, SeaweedServer, weed_binary
 from support.valkey import ValkeyServer, free_port
 
@@ -42,7 +45,7 @@ IMAGES = (
     Image("ingestor", ("daedalus_ingestor",), ("redis", "exchange")),
     Image("simulator", ("daedalus_simulator",)),
     Image("provisioner", ("daedalus_provisioner",)),
-    Image("compactor", ("daedalus_compactor",)),
+    Image("compactor", ("daedalus_common", "daedalus_compactor"), ("merge",)),
     Image("tools", ("daedalus", "daedalus_common", "daedalus_features"), ("server",)),
 )
 
@@ -73,7 +76,7 @@ class Checks:
         self._prefixes = count(1)
         self._how = {
             "imports": self._imports, "features": self._features, "parquet": self._parquet, "s3": self._s3,
-            "redis": self._redis, "exchange": self._exchange, "server": self._server,
+            "merge": self._merge, "redis": self._redis, "exchange": self._exchange, "server": self._server,
         }  # fmt: skip
 
     def of(self, image: Image, site: Path, wanted: frozenset[str]) -> Iterator[tuple[str, Callable[[int], Result]]]:
@@ -127,6 +130,23 @@ class Checks:
         ended = self._there(image, site, page, "s3_objects.py", *where, env=keys)
         return fault_of(ended), ended.last_line
 
+    # The compactor itself, `--once`: it reads what it made back with every checksum before it is content.
+    def _merge(self, image: Image, site: Path, page: int) -> tuple[str, str]:
+        rows = self._folder / "rows-here"
+        if not rows.exists():
+            self._here("featurizer_rows.py", str(rows))
+        there, here = self._folder / f"lake-{page}", self._folder / f"lake-{page}-here"
+        keys = small_objects(there / "data", rows)
+        shutil.copytree(there / "data", here / "data")
+        configs = [config_file(lake, lake / "data", min_objects=LEAST) for lake in (there, here)]
+        _, *program = command(configs[0], "--once")
+        metadata = described("daedalus-compactor", self._folder / "described")
+        ended = self._run(image, [site, metadata], page, program)
+        if ended.why:
+            return fault_of(ended), ""
+        subprocess.run(command(configs[1], "--once"), check=True, capture_output=True)
+        return "", compare_merged(there / "data", here / "data", keys)
+
     def _redis(self, image: Image, site: Path, page: int) -> tuple[str, str]:
         if self._valkey is None:
             self._valkey = self._servers.enter_context(ValkeyServer(self._folder / "valkey"))
@@ -158,9 +178,14 @@ class Checks:
     def _there(
         self, image: Image, site: Path, page: int, script: str, *arguments: str, env: Mapping[str, str] = NO_ENV
     ) -> Ended:
+        return self._run(image, [site], page, [str(STEPS / script), *arguments], env)
+
+    def _run(
+        self, image: Image, sites: Sequence[Path], page: int, arguments: Sequence[str], env: Mapping[str, str] = NO_ENV
+    ) -> Ended:
         ours = [ROOT / "libs" / name for name in ("daedalus_common", "daedalus_features", "daedalus")]
-        path = [site, *ours, ROOT / "services" / image.name]
-        return self._machine.run(page, [str(STEPS / script), *arguments], path, env, self._limit)
+        path = [*sites, *ours, ROOT / "services" / image.name]
+        return self._machine.run(page, arguments, path, env, self._limit)
 
     def _here(self, script: str, *arguments: str) -> None:
         subprocess.run([sys.executable, str(STEPS / script), *arguments], check=True, stdout=subprocess.DEVNULL)

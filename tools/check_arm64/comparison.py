@@ -40,12 +40,17 @@ def compare_rows(there: Path, here: Path) -> str:
 
 
 def compare_objects(there: Path, here: Path) -> str:
-    """In words that two folders of parquet_objects.py hold the same. Raises Differs."""
-    names = sorted(file.name for file in here.glob("*.parquet"))
-    if not names or names != sorted(file.name for file in there.glob("*.parquet")):
+    """In words that two folders hold the same Parquet objects, at whatever depth. Raises Differs."""
+    names = objects_in(here)
+    if not names or names != objects_in(there):
         raise Differs("other objects")
     for name in names:
-        one, other = pq.read_table(there / name), pq.read_table(here / name)
+        one, other = (pq.ParquetFile(folder / name, page_checksum_verification=True).read() for folder in (there, here))
         if not one.equals(other, check_metadata=True):
             raise Differs(f"{name}: other rows, columns or metadata")
     return f"{len(names)} objects hold here what they hold there"
+
+
+def objects_in(folder: Path) -> list[str]:
+    """The names of the Parquet objects in a folder, sorted."""
+    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.parquet"))

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import subprocess
 import sysconfig
+from importlib.metadata import distribution
 from pathlib import Path
 
 from tools.check_arm64.machine import DONE
@@ -49,3 +50,12 @@ def installed(lock: str, folder: Path, bytecode: Path, python: str) -> Path:
 def packages(site: Path) -> int:
     """How many packages lie there."""
     return sum(1 for _ in site.glob("*.dist-info"))
+
+
+def described(package: str, folder: Path) -> Path:
+    """A folder where Python finds what a package of ours says of itself: as installed there, of this machine's."""
+    found = distribution(package)
+    target = folder / f"{package.replace('-', '_')}-{found.version}.dist-info"
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "METADATA").write_text(found.read_text("METADATA") or "", encoding="utf-8")
+    return folder

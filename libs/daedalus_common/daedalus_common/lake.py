@@ -19,8 +19,9 @@ from daedalus_common.parquet.covers import Covers, name_of, read_covers
 from daedalus_common.stores import LocalDisk, ObjectInfo, ObjectMissing, ObjectStore
 
 _READERS = 8
-_KEPT = 4096
-"""Footers of which something is kept: some 6 KB of one that covers 720 objects, 200 bytes of any other."""
+_KEPT = 512
+"""Footers of which something is kept: 12 KB of one that covers an hour's 720 objects, 280 KB of one that covers a day's
+17,280 (so 140 MB at worst), 200 bytes of any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Current:
     """What the objects that count cover, of those that cover any, by key."""
     covered: tuple[ObjectInfo, ...] = ()
     """What is still there and no longer counts."""
+    gone: tuple[str, ...] = ()
+    """The keys that might cover others and were gone before anybody could look: the listing is not what is there."""
 
     def names(self) -> list[str]:
         """The keys of all objects that ever counted, as far as it is known: of those covered, too."""
@@ -42,21 +45,21 @@ class Current:
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    covers: Covers
-    key_hash: str
+    covers: Covers = field(default_factory=Covers)
+    key_hash: str = ""
 
 
 def current(store: ObjectStore, infos: Iterable[ObjectInfo]) -> Current:
     """What counts of these objects, which are whole folders as listed. Raises StoreError.
 
-    An object whose footer is damaged covers nothing.
+    An object whose footer is damaged covers nothing, nor does one that is gone.
     """
     listed = list(infos)
-    heads = _heads(store, [info for info in listed if may_cover(info)])
-    covering = {key: head.covers for key, head in heads.items() if head is not None and head.covers}
+    heads, gone = _heads(store, [info for info in listed if may_cover(info)])
+    covering = {key: head.covers for key, head in heads.items() if head.covers}
     if not covering:
-        return Current(tuple(sorted(listed, key=lambda info: _order(info, {}, ()))))
-    made = {info.key: info.modified for info in listed if info.key in covering}
+        return Current(tuple(sorted(listed, key=lambda info: _order(info, {}, ()))), gone=gone)
+    made = {info.key: covering[info.key].made or info.modified for info in listed if info.key in covering}
     places: dict[str, Sequence[str]] = {}
     counting, covered = [], []
     for info in listed:
@@ -68,7 +71,7 @@ def current(store: ObjectStore, infos: Iterable[ObjectInfo]) -> Current:
             places[info.key] = coverers
     kept = {info.key: covering[info.key] for info in counting if info.key in covering}
     ordered = sorted(counting, key=lambda info: _order(info, kept, places[info.key]))
-    return Current(tuple(ordered), kept, tuple(covered))
+    return Current(tuple(ordered), kept, tuple(covered), gone)
 
 
 def may_cover(info: ObjectInfo) -> bool:
@@ -81,13 +84,14 @@ def may_cover(info: ObjectInfo) -> bool:
 
 
 def covered_by(store: ObjectStore, key: str) -> list[str]:
-    """The keys that are still there of what an object covers; none where it is gone, or covers nothing."""
+    """The keys of what an object stands for and that is still there; none where it is gone, or covers nothing."""
     info = store.head(key)
     head = None if info is None or not may_cover(info) else _look(store, info)
     if head is None or not head.covers:
         return []
-    folder = key[: key.rfind("/") + 1]
-    return [each.key for each in store.list(folder) if each.key in head.covers]
+    covered = current(store, store.list(key[: key.rfind("/") + 1])).covered
+    # Whoever asks deletes them, which a clock alone must not decide.
+    return [each.key for each in covered if _is_held(store, each, [head.covers])]
 
 
 def _is_stood_for(
@@ -97,11 +101,16 @@ def _is_stood_for(
     covering: Mapping[str, Covers],
     made: Mapping[str, datetime],
 ) -> bool:
-    if any(info.modified <= made[key] for key in coverers):
+    # Of one that covers others itself the hash is known: two that covered each other would both be lost to readers.
+    if info.key not in covering and any(info.modified <= made[key] for key in coverers):
         return True
     # Made later under a covered name: the same rows once more, or others under a name that had become free.
+    return _is_held(store, info, [covering[key] for key in coverers])
+
+
+def _is_held(store: ObjectStore, info: ObjectInfo, covering: Iterable[Covers]) -> bool:
     head = _look(store, info)
-    return head is not None and any(covering[key].holds(info.key, head.key_hash) for key in coverers)
+    return head is not None and any(covers.holds(info.key, head.key_hash) for covers in covering)
 
 
 def _order(
@@ -116,31 +125,39 @@ def _order(
     return folder, max(behind, default=place or own), own, info.key
 
 
-def _heads(store: ObjectStore, infos: Sequence[ObjectInfo]) -> dict[str, _Head | None]:
+def _heads(store: ObjectStore, infos: Sequence[ObjectInfo]) -> tuple[dict[str, _Head], tuple[str, ...]]:
+    """By key, and the keys of those that are gone."""
     if len(infos) < _READERS or isinstance(store, LocalDisk):
-        return {info.key: _look(store, info) for info in infos}
-    with ThreadPoolExecutor(_READERS, "footers") as pool:
-        heads = list(pool.map(lambda info: _look(store, info), infos))
-    return {info.key: head for info, head in zip(infos, heads, strict=True)}
+        heads = [_look(store, info) for info in infos]
+    else:
+        with ThreadPoolExecutor(_READERS, "footers") as pool:
+            heads = list(pool.map(lambda info: _look(store, info), infos))
+    found = {info.key: head for info, head in zip(infos, heads, strict=True) if head is not None}
+    return found, tuple(info.key for info in infos if info.key not in found)
 
 
 def _look(store: ObjectStore, info: ObjectInfo) -> _Head | None:
-    # Size and time tell an object from another one that had the same key before.
-    return _head(cast(Hashable, store), info.key, info.size_bytes, info.modified)
+    """None for one that is gone. One that is damaged, or not ours, covers nothing.
 
-
-@lru_cache(maxsize=_KEPT)
-def _head(store: ObjectStore, key: str, size_bytes: int, modified: datetime) -> _Head | None:
-    """None for one that is damaged, that is not ours, or that somebody has deleted since."""
-    del size_bytes, modified
+    Neither is remembered: what a store could not give once it may give the next time.
+    """
     try:
-        with store.open_input(key) as file:
-            said = pq.read_metadata(file).metadata or {}
-        return _Head(read_covers(said), said.get(b"daedalus.key_hash", b"").decode("ascii"))
-    except (ObjectMissing, pa.ArrowException, ValueError):
+        # Size and time tell an object from another one that had the same key before.
+        return _head(cast(Hashable, store), info.key, info.size_bytes, info.modified)
+    except ObjectMissing:
         return None
+    except (pa.ArrowException, ValueError):
+        return _Head()
     except OSError as error:
         # Arrow's word for a footer it cannot parse; an error of the disk has a number.
         if error.errno is not None:
             raise
-        return None
+        return _Head()
+
+
+@lru_cache(maxsize=_KEPT)
+def _head(store: ObjectStore, key: str, size_bytes: int, modified: datetime) -> _Head:
+    del size_bytes, modified
+    with store.open_input(key) as file:
+        said = pq.read_metadata(file).metadata or {}
+    return _Head(read_covers(said), said.get(b"daedalus.key_hash", b"").decode("ascii"))

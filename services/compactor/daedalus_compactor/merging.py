@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from daedalus_common.parquet.arrow_tables import Compression
-from daedalus_common.parquet.covers import covers_said
+from daedalus_common.parquet.covers import handed_on
 from daedalus_common.parquet.objects import ROW_GROUP_SIZE_BYTES
 from daedalus_common.stores import LocalDisk, ObjectInfo, ObjectStore
 from daedalus_compactor.footers import PREFIX, Facts, Unfit
@@ -89,8 +89,7 @@ def footer_of(run: Run, every: RowsHash) -> dict[str, str]:
     """What the merged object says of itself: all that its members said, as one; and whom it covers."""
     facts = run.facts
     first, last = facts[0], facts[-1]
-    covered = [(key, member.key_hash) for key, member in zip(run.keys, facts, strict=True)]
-    covered += [pair for member in facts for pair in member.covers.items()]
+    covered = [(of.info.key, of.facts.key_hash, of.info.modified, of.facts.covers) for of in run.members if of.facts]
     together = hashlib.sha256("".join(member.key_hash for member in facts).encode()).hexdigest()
     written = ",".join(str(rows) for member in facts for rows in member.merged_rows)
     return {
@@ -112,7 +111,7 @@ def footer_of(run: Run, every: RowsHash) -> dict[str, str]:
         "writer_version": last.writer_version,
         "compactor_version": version("daedalus-compactor"),
         "merged_rows": f"[{written}]",
-        **covers_said(covered),
+        **handed_on(covered),
     }
 
 

@@ -6,65 +6,31 @@ verified       nothing more is there; after a restart it is verified again befor
 some deleted   the others are covered, so that no reader sees them, and are deleted in the next pass
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache, partial
-from typing import BinaryIO, cast
+from functools import partial
+from typing import BinaryIO
 
 import pyarrow as pa
 import structlog
 
-from daedalus_common.lake import Current, current
+from daedalus_common.lake import may_cover
 from daedalus_common.parquet.arrow_tables import Compression
-from daedalus_common.parquet.covers import Covers, Name, name_of
+from daedalus_common.parquet.covers import Covers, Name, is_same, name_of
 from daedalus_common.stores import CreateResult, ObjectInfo, ObjectMissing, ObjectStore, StoreError
 from daedalus_compactor import metrics
 from daedalus_compactor.footers import Facts, Unfit, read_facts
 from daedalus_compactor.merging import Merged, UnfitMember, merge
-from daedalus_compactor.policy import (
-    Due,
-    Member,
-    Rules,
-    Run,
-    deletable,
-    due,
-    is_foreign,
-    is_ready,
-    next_counter,
-    rivals,
-    units,
-)
+from daedalus_compactor.partition_looks import Found, PartitionLooks
+from daedalus_compactor.policy import Rules, Run, deletable, next_counter
 from daedalus_compactor.verification import fault_of
 
 log = structlog.get_logger(__name__)
 
-_KEPT_FACTS = 16_384
-"""Of some 600 bytes each: footers of objects that wait to be merged."""
 
-
-@dataclass(slots=True)
-class Found:
-    """What a look at a partition found."""
-
-    layer: str
-    folder: str
-    listed: tuple[ObjectInfo, ...] = ()
-    due: list[Due] = field(default_factory=list)
-    current: Current = field(default_factory=Current)
-    merged: dict[str, tuple[ObjectInfo, Covers]] = field(default_factory=dict)
-    """The merged objects that count."""
-    foreign: tuple[Covers, ...] = ()
-    """What parts of `daedalus etl` stand for."""
-    covered: tuple[ObjectInfo, ...] = ()
-    """Those that the merged ones stand for and that are still there."""
-    is_open: bool = False
-    """Rows may still come, or objects are too young to be merged."""
-
-    @property
-    def is_clean(self) -> bool:
-        return not (self.due or self.covered or self.is_open)
+class ClocksDiffer(Exception):
+    """The store's clock is so far behind ours that no reader would take a merged object for one."""
 
 
 class PartitionWork:
@@ -78,43 +44,24 @@ class PartitionWork:
         self._compression = compression
         self._pool = pool
         self._stopped = stopped
+        self._looks = PartitionLooks(store, rules, pool, self.fail)
         self._verified: set[tuple[str, datetime]] = set()
-        self._unfit: dict[tuple[str, datetime], str] = {}
         self.failures = 0
 
     def look(self, layer: str, folder: str, now: datetime) -> Found:
         """What there is to do. Raises StoreError."""
-        listed = tuple(info for info in self._store.list(folder) if name_of(info.key) is not None)
-        found = Found(layer, folder, listed, current=current(self._store, listed))
-        ready = []
-        for closed, infos in units(found.current.objects, self._rules):
-            if is_ready(closed, infos, self._rules, now):
-                ready.append((closed, infos))
-            elif closed is not None and (closed > now or len(infos) >= self._rules.min_objects):
-                found.is_open = True
-        live = {key: self._facts(info) for info in listed if (key := info.key) in found.current.covers}
-        found.merged = {
-            info.key: (info, found.current.covers[info.key])
-            for info in found.current.objects
-            if (facts := live.get(info.key)) is not None and facts.is_live
-        }
-        found.foreign = tuple(covers for key, covers in found.current.covers.items() if key not in found.merged)
-        found.covered = tuple(
-            info for info in found.current.covered if any(info.key in covers for _, covers in found.merged.values())
-        )
+        found = self._looks.look(layer, folder, now)
         if not found.covered:
             self._verified -= {(info.key, info.modified) for info, _ in found.merged.values()}
-        if ready and layer in ("silver", "gold") and is_foreign(self._members(found.current.objects)):
-            return found
-        members = ((closed, self._members(infos)) for closed, infos in ready)
-        found.due = [
-            each for closed, of_unit in members if closed is not None and (each := due(closed, of_unit, self._rules))
-        ]
         return found
 
     def carry_out(self, found: Found, now: datetime) -> None:
-        """Merges what is due and deletes what may go, as far as nobody asks to stop. Store errors are counted."""
-        if self._settle_rivals(found):
+        """Merges what is due and deletes what may go, as far as nobody asks to stop. Store errors are counted.
+
+        Raises ClocksDiffer.
+        """
+        if found.rivals:
+            self._settle_rivals(found)
             return
         for each in found.due:
             for run in each.runs:
@@ -131,28 +78,11 @@ class PartitionWork:
 
     # merging
 
-    def _members(self, infos: Sequence[ObjectInfo]) -> list[Member]:
-        facts = list(self._pool.map(self._facts, infos))
-        return [Member(info, of_info) for info, of_info in zip(infos, facts, strict=True)]
-
-    def _facts(self, info: ObjectInfo) -> Facts | None:
-        if (info.key, info.modified) in self._unfit:
-            return None
-        found = _facts(cast(Hashable, self._store), info.key, info.size_bytes, info.modified)
-        if isinstance(found, str):
-            self._set_aside(info, found)
-            return None
-        return found
-
-    def _set_aside(self, info: ObjectInfo, reason: str) -> None:
-        self._unfit[info.key, info.modified] = reason
-        self.fail("read", info.key, f"{reason}; it is left as it is, neither merged nor deleted")
-
     def _merge(self, found: Found, run: Run) -> None:
         try:
             made = merge(self._store, run, self._compression, self._pool)
         except UnfitMember as error:
-            self._set_aside(error.info, error.reason)
+            self._looks.set_aside(error.info, error.reason)
             return
         key = self._create(found, run, made)
         size_bytes, footer = len(made.data), made.footer
@@ -160,15 +90,19 @@ class PartitionWork:
         pa.default_memory_pool().release_unused()
         if key is None:
             return
+        info = self._store.head(key)
+        if info is None:
+            raise ObjectMissing(f"{key} is gone right after it was made")
+        if not may_cover(info):
+            self._attempt("delete", key, partial(self._store.delete, key))
+            raise ClocksDiffer(f"{key} was made at {info.modified.isoformat()}, within the time in its name")
         fault = fault_of(self._store, key, footer["rows_hash"])
         if fault is not None:
             # All that it covers is still there, and counts again without it.
             self._store.delete(key)
             self.fail("verify", key, f"{fault}; it was deleted again")
             return
-        info = self._store.head(key)
-        if info is not None:
-            self._verified.add((key, info.modified))
+        self._verified.add((key, info.modified))
         labels = {"layer": found.layer}
         metrics.MADE_OBJECTS.labels(**labels).inc()
         metrics.MADE_BYTES.labels(**labels).inc(size_bytes)
@@ -178,58 +112,95 @@ class PartitionWork:
         log.info("merged", key=key, objects=len(run.members), rows=footer["rows"], bytes=size_bytes)
 
     def _create(self, found: Found, run: Run, made: Merged) -> str | None:
-        """The key; None where somebody else has merged the same objects meanwhile."""
+        """The key; None where somebody else has merged or replaced some of the same objects meanwhile."""
         last = name_of(run.keys[-1])
         if last is None:
             raise ValueError(f"{run.keys[-1]} is no name of ours")
-        ours = set(run.keys)
-        counter = next_counter(found.listed, found.current.covers, last.stamp)
+        # Again: to read and encode the rows may have taken minutes.
+        listed, now = self._looks.listing(found.folder)
+        counting = {(info.key, info.modified) for info in now.objects}
+        if not all((member.info.key, member.info.modified) in counting for member in run.members):
+            log.info("left: some were merged, replaced or deleted meanwhile", key=run.keys[0], objects=len(run.members))
+            return None
+        counter = next_counter(listed, now.covers, last.stamp)
         while True:
             key = Name(last.head, last.stamp, counter).key
             if self._store.create(key, made.data, made.metadata) is CreateResult.CREATED:
                 return key
             with self._store.open_input(key) as file:
                 there = _facts_or_none(file)
-            if there is not None and any(name in there.covers for name in ours):
+            ours = zip(run.keys, run.facts, strict=True)
+            if there is not None and any(there.covers.holds(name, facts.key_hash) for name, facts in ours):
                 self.fail("create", key, "another compactor has merged these objects: run only one on a store")
                 return None
             counter += 1
 
     # deleting
 
-    def _settle_rivals(self, found: Found) -> bool:
-        """A merged object goes where another stands for the same rows, as long as none is only in it.
+    def _settle_rivals(self, found: Found) -> None:
+        """A merged object goes where others stand for the same rows, as long as none is only in it.
 
         So it is where two compactors were at work, or `daedalus etl` has replaced parts while they were merged.
         """
-        there = {info.key for info in found.listed}
-        doubled = [key for _, key in rivals(found.merged)]
-        doubled += [
-            key for key, (_, covers) in found.merged.items() if any(each.overlaps(covers) for each in found.foreign)
+        left = dict(found.merged)
+        for one, two in found.rivals:
+            self.fail("verify", two, f"{one} stands for the same rows; one of them goes unless some are in it alone")
+            for key in (two, one):
+                both = all(each in left or each in found.foreign for each in (one, two))
+                if both and key in left and self._is_dispensable(found, left, key):
+                    self._attempt("delete", key, partial(self._store.delete, key))
+                    # Also where the delete was not answered: it may have been done.
+                    del left[key]
+
+    def _is_dispensable(self, found: Found, left: Mapping[str, tuple[ObjectInfo, Covers]], key: str) -> bool:
+        """Whether all that a merged object covers is still there, or in others too."""
+        mine = left[key][1]
+        alone = self._missing(found, mine)
+        if not alone:
+            return True
+        others = [covers for covers in found.foreign.values() if covers.overlaps(mine)]
+        others += [
+            covers
+            for each, (info, covers) in left.items()
+            if each != key and covers.overlaps(mine) and self._is_whole(found, info, covers)
         ]
-        for key in dict.fromkeys(doubled):
-            self.fail("verify", key, "another object stands for the same rows; it goes unless some are in it alone")
-            names = [name for name, _ in found.merged[key][1].items()]
-            if all(name in there or any(name in each for each in found.foreign) for name in names):
-                self._attempt("delete", key, partial(self._store.delete, key))
-        return bool(doubled)
+        return all(any(covers.holds(*pair) for covers in others) for pair in alone)
+
+    def _missing(self, found: Found, covers: Covers) -> list[tuple[str, str]]:
+        """The covered rows that are not there any more by themselves."""
+        there = {info.key: info for info in found.current.covered}
+
+        def is_there(key: str, key_hash: str) -> bool:
+            facts = self._looks.facts(there[key]) if key in there else None
+            return facts is not None and is_same(facts.key_hash, key_hash)
+
+        return [pair for pair in covers.items() if not is_there(*pair)]
 
     def _delete(self, found: Found, now: datetime) -> None:
         old = {
             key: pair for key, pair in found.merged.items() if pair[0].modified + self._rules.grace <= now
         } if found.covered else {}  # fmt: skip
-        verified = set()
+        verified = dict[str, Covers]()
         for key, (info, covers) in old.items():
             if self._stopped():
                 return
             if any(each.key in covers for each in found.covered) and self._is_whole(found, info, covers):
-                verified.add(key)
+                verified[key] = covers
         for info in deletable(found.covered, found.merged, verified, self._rules, now):
             if self._stopped():
                 return
-            if self._attempt("delete", info.key, partial(self._store.delete, info.key)):
-                metrics.DELETED_OBJECTS.labels(layer=found.layer).inc()
-                metrics.COVERED_OBJECTS.labels(layer=found.layer).dec()
+            self._attempt("delete", info.key, partial(self._delete_covered, found, info, verified))
+
+    def _delete_covered(self, found: Found, info: ObjectInfo, verified: Mapping[str, Covers]) -> None:
+        facts = self._looks.facts(info)
+        if facts is None:
+            return
+        if not any(covers.holds(info.key, facts.key_hash) for covers in verified.values()):
+            self.fail("delete", info.key, "no merged object holds its rows, but it is older than one with its name")
+            return
+        self._store.delete(info.key)
+        metrics.DELETED_OBJECTS.labels(layer=found.layer).inc()
+        metrics.COVERED_OBJECTS.labels(layer=found.layer).dec()
 
     def _is_whole(self, found: Found, info: ObjectInfo, covers: Covers) -> bool:
         if (info.key, info.modified) in self._verified:
@@ -242,24 +213,20 @@ class PartitionWork:
         if fault is None:
             self._verified.add((info.key, info.modified))
             return True
-        there = {each.key for each in found.listed}
-        if all(name in there for name, _ in covers.items()):
+        if not self._missing(found, covers):
             self._attempt("delete", info.key, lambda: self._store.delete(info.key))
             self.fail("verify", info.key, f"{fault}; it was deleted again, for all that it covers is there")
         else:
             self.fail("verify", info.key, f"{fault}; some of what it covers is gone: nothing of it is deleted")
         return False
 
-    def _attempt(self, stage: str, what: str, work: Callable[[], None]) -> bool:
+    def _attempt(self, stage: str, what: str, work: Callable[[], None]) -> None:
         try:
             work()
         except ObjectMissing as error:
             self.fail("read", what, error)
         except StoreError as error:
             self.fail(stage, what, error)
-        else:
-            return True
-        return False
 
 
 def _facts_or_none(file: BinaryIO) -> Facts | None:
@@ -267,16 +234,3 @@ def _facts_or_none(file: BinaryIO) -> Facts | None:
         return read_facts(file)
     except Unfit:
         return None
-
-
-@lru_cache(maxsize=_KEPT_FACTS)
-def _facts(store: ObjectStore, key: str, size_bytes: int, modified: datetime) -> Facts | str | None:
-    """Or why it cannot be merged; None for one that somebody has deleted since."""
-    del size_bytes, modified
-    try:
-        with store.open_input(key) as file:
-            return read_facts(file)
-    except ObjectMissing:
-        return None
-    except Unfit as error:
-        return str(error)

@@ -9,7 +9,8 @@ from functools import partial
 from daedalus_common.parquet.arrow_tables import Compression
 from daedalus_common.stores import ObjectStore, StoreError
 from daedalus_compactor import metrics
-from daedalus_compactor.partition_work import Found, PartitionWork
+from daedalus_compactor.partition_looks import Found
+from daedalus_compactor.partition_work import ClocksDiffer, PartitionWork
 from daedalus_compactor.partitions import Partitions
 from daedalus_compactor.policy import Rules
 
@@ -52,7 +53,7 @@ class StorePasses:
         def look(layer: str, folder: str) -> bool:
             found = self._work.look(layer, folder, now)
             backlog.add(found)
-            if found.due or found.covered or found.foreign:
+            if found.has_work:
                 work.append((layer, folder))
             return found.is_clean
 
@@ -64,15 +65,20 @@ class StorePasses:
         return backlog, work
 
     def carry_out(self, work: Iterable[tuple[str, str]], now: datetime) -> Backlog:
-        """The work, partition by partition; gives what is left."""
+        """The work, partition by partition; gives what is left. Ends when the clocks differ too much."""
         left = Backlog()
+        halted = False
         for layer, folder in work:
             try:
                 found = self._work.look(layer, folder, now)
-                if not self._stopped():
+                if not self._stopped() and not halted:
                     self._work.carry_out(found, now)
                     found = self._work.look(layer, folder, now)
                 left.add(found)
+            except ClocksDiffer as error:
+                halted = True
+                left.add(found)
+                self._work.fail("create", folder, f"{error}: the clocks of the store and of this host differ")
             except StoreError as error:
                 self._work.fail("list", folder, error)
         return left

@@ -128,12 +128,18 @@ def deletable(
     return [info for info in covered if any(info.key in covers for covers in ready)]
 
 
-def rivals(merged: Mapping[str, tuple[ObjectInfo, Covers]]) -> list[tuple[str, str]]:
-    """Pairs of merged objects that stand for the same key, the one that must go last: two compactors were at work."""
+def rivals(merged: Mapping[str, Covers], foreign: Mapping[str, Covers]) -> list[tuple[str, str]]:
+    """Pairs of objects that stand for the same rows, the one that should go last: that of which the other one has all.
+
+    So it is when two compactors were at work, or `daedalus etl` has replaced what was being merged.
+    """
     found = []
-    for (one, (_, first)), (two, (_, second)) in combinations(sorted(merged.items(), key=lambda item: item[0]), 2):
+    for key, covers in sorted(merged.items()):
+        found += [(other, key) for other, its in foreign.items() if its.overlaps(covers)][:1]
+    for (one, first), (two, second) in combinations(sorted(merged.items()), 2):
         if first.overlaps(second):
-            found.append((one, two))
+            is_part = second.includes(first) and not first.includes(second)
+            found.append((two, one) if is_part else (one, two))
     return found
 
 

@@ -4,7 +4,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, cast
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from daedalus_common.markets import Market
-from daedalus_common.parquet.covers import read_covers
+from daedalus_common.parquet.covers import Covers, read_covers
 from daedalus_common.plans import HOUR_NS, gold_destination, hour_at, silver_destination
 from daedalus_common.stores import ObjectInfo, ObjectMissing, ObjectStore
 
@@ -50,8 +50,9 @@ class Span:
     schema: str
     first: int
     last: int
-    covers: tuple[str, ...] = ()
+    covers: Covers = field(default_factory=Covers)
     """The parts that it stands for: whoever takes its place stands for them too."""
+    key_hash: str = ""
 
     @property
     def is_unknown(self) -> bool:
@@ -66,7 +67,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """What a partition holds: the greatest counter taken, and the parts that may concern a task."""
+    """What a partition holds, and the parts that may concern a task.
+
+    `counter` is the greatest one taken, also by a part that is gone and that another one stands for.
+    """
 
     counter: int
     spans: tuple[Span, ...]
@@ -106,13 +110,12 @@ def survey(store: ObjectStore, names: Iterable[str], last_hour: int) -> dict[str
                 lambda part: (part.key, _span(cast(Hashable, store), part)), (part for each in near for part in each)
             )
         )
-    return {
-        name: Partition(
-            max((part.counter for part in found), default=0),
-            tuple(span for part in of_name if (span := spans[part.key]) is not None),
-        )
-        for name, found, of_name in zip(wanted, listed, near, strict=True)
-    }
+    partitions = {}
+    for name, found, of_name in zip(wanted, listed, near, strict=True):
+        known = tuple(span for part in of_name if (span := spans[part.key]) is not None)
+        taken = [*(part.counter for part in found), *(span.covers.last_counter() for span in known)]
+        partitions[name] = Partition(max(taken, default=0), known)
+    return partitions
 
 
 def times(metadata: Any, column: str) -> tuple[int, int] | None:
@@ -165,12 +168,13 @@ def _span(store: ObjectStore, part: Found) -> Span | None:
     first, last = times(metadata, "timestamp") or (0, _EVER)
     schema = ours.get("daedalus.schema", "")
     try:
-        covers = tuple(key for key, _ in read_covers(metadata.metadata).items())
+        covers = read_covers(metadata.metadata)
     except ValueError:
-        covers = ()
-    if ours.get("daedalus.origin") != ORIGIN:
-        return Span(part, "", 0, schema, first, last, covers)
-    return Span(part, ours.get("daedalus.job", ""), int(ours.get("daedalus.task", "0")), schema, first, last, covers)
+        covers = Covers()
+    job, task = "", 0
+    if ours.get("daedalus.origin") == ORIGIN:
+        job, task = ours.get("daedalus.job", ""), int(ours.get("daedalus.task", "0"))
+    return Span(part, job, task, schema, first, last, covers, ours.get("daedalus.key_hash", ""))
 
 
 def _pairs(metadata: Any) -> Iterable[tuple[bytes, bytes]]:

@@ -1,6 +1,5 @@
 """Rows on their way into the parts of one task: gathered, encoded as they come, created at the end."""
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -43,8 +42,10 @@ class DraftPart:
     def folder(self) -> str:
         return f"{self.place.table}/{self.place.partition}"
 
-    def finished(self, market: Market, job: str, task: int, covers: Iterable[str]) -> tuple[memoryview, Identity]:
-        """The bytes of the object. Its footer says who wrote it, and which objects it stands for from now on."""
+    def finished(self, market: Market, job: str, task: int, covers: Mapping[str, str]) -> tuple[memoryview, Identity]:
+        """The bytes of the object. Its footer says who wrote it, and which objects it stands for from now on:
+        `covers` are those entries.
+        """
         origin = {
             "origin": ORIGIN,
             "job": job,
@@ -53,8 +54,7 @@ class DraftPart:
             "last_timestamp": str(self.last),
             "writer_version": version("daedalus"),
         }
-        covered = sorted(covers)
-        return self.draft.finished(market, origin | ({"covers": json.dumps(covered)} if covered else {}))
+        return self.draft.finished(market, origin | dict(covers))
 
 
 class Gathering:

@@ -1,12 +1,14 @@
 """The parts of a task, created where nobody else's rows are, or in their place."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
 from daedalus.etl.foreign_parts import Partition, Span, folders, survey
 from daedalus.etl.parts import DraftPart
 from daedalus.etl.problems import EtlError, Occupied
 from daedalus.etl.replacing import Stretch, foreign, objection, outdated, reaches_past
 from daedalus.etl.task import Bench, Part, Task
+from daedalus_common.parquet.covers import handed_on
 from daedalus_common.parquet.objects import Identity, read_identity
 from daedalus_common.plans import HOUR_NS, Segment, object_key
 from daedalus_common.stores import CreateResult, ObjectStore
@@ -44,7 +46,7 @@ def publish(
     for draft in drafts:
         at = draft.folder
         replaced_here = [span for span in foreign(partitions[at], task.owner) if span.touches(draft.ascending_hours)]
-        covers = sorted({key for span in replaced_here for key in (span.found.key, *span.covers)})
+        covers = _covers(replaced_here)
         span = earlier.get(_mark(draft))
         counter = taken[at] + 1 if span is None else span.found.counter
         taken[at] = max(taken[at], counter)
@@ -53,6 +55,12 @@ def publish(
     for key in replaced:
         store.delete(key)
     return parts, replaced
+
+
+def _covers(replaced: Iterable[Span]) -> dict[str, str]:
+    """What the footer says of a part that takes the place of others."""
+    unknown = datetime.min.replace(tzinfo=UTC)
+    return handed_on((span.found.key, span.key_hash, span.found.modified or unknown, span.covers) for span in replaced)
 
 
 _Mark = tuple[str, str, int, int]
@@ -126,7 +134,7 @@ def _table(folder: str) -> str:
     return folder.partition("/exchange=")[0]
 
 
-def _create(store: ObjectStore, task: Task, draft: DraftPart, counter: int, covers: Sequence[str]) -> Part:
+def _create(store: ObjectStore, task: Task, draft: DraftPart, counter: int, covers: Mapping[str, str]) -> Part:
     place = draft.place
     data, identity = draft.finished(task.market, task.owner, task.number, covers)
     segment = Segment(place.table, place.partition, place.stamp, counter, identity.rows, place.schema)

@@ -76,7 +76,8 @@ def _check_partition(store: ObjectStore, name: str, infos: list[ObjectInfo], cou
             found, covers, problem = _read(store, info.key)
         except ObjectMissing:
             continue  # replaced since it was listed
-        covered |= {each.key for each in infos if each.key in covers and each.modified <= info.modified}
+        made = covers.made or info.modified
+        covered |= {each.key for each in infos if each.key != info.key and each.key in covers and each.modified <= made}
         if problem is not None:
             count.problems.append(problem)
         rows.append((info.key, found))

@@ -1,12 +1,14 @@
 """Which objects another one stands for: what `daedalus.covers` says in its footer.
 
     daedalus.covers         JSON list of keys; `…_00001..00720.parquet` names each counter from 1 to 720
-    daedalus.covers_hashes  eight hex digits of each covered object's key hash, in the order of that list
+    daedalus.covers_hashes  16 hex digits of each covered object's key hash, in the order of that list
+    daedalus.covers_made    when the first object was made that handed its covers on to this one, where any did
 
 A covered object is skipped by our readers and deleted by the compactor. Covers are handed on: who covers an object that
 covers others covers those too. So a name stays covered for good, also when an object of that name is made again: a plan
 that a writer carries out again after the server has lost its tail makes the same rows under the same name. The hashes
-tell such an object from one that holds *other* rows under a name that became free: that one counts.
+tell such an object from one that holds *other* rows under a name that became free: that one counts. No such object is
+older than `covers_made`, or than the covering object itself where nobody handed anything on.
 """
 
 import json
@@ -14,8 +16,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
-HASH_DIGITS = 8
+HASH_DIGITS = 16
 _UNKNOWN = "-" * HASH_DIGITS
 _NAME = re.compile(r"((?:.*/)?(?:segment|part)_(\d{8}T\d{2})_)(\d{5,})(\.parquet)")
 _RANGE = re.compile(r"(.*_)(\d{5,})\.\.(\d{5,})(\.parquet)")
@@ -81,6 +84,8 @@ class Covers:
     others: Mapping[str, int] = field(default_factory=dict)
     """Keys that are not named as ours, with where their hash lies."""
     hashes: str = ""
+    made: datetime | None = None
+    """When the first object was made that handed its covers on; None where none did."""
 
     def __bool__(self) -> bool:
         return bool(self.runs or self.others)
@@ -88,10 +93,21 @@ class Covers:
     def __contains__(self, key: str) -> bool:
         return next(self._offsets(key), None) is not None
 
-    def holds(self, key: str, key_hash: str | None) -> bool:
-        """Whether an object of this name and key hash is the one that is covered; one of no known hash is."""
+    def holds(self, key: str, key_hash: str) -> bool:
+        """Whether an object of this name with rows of this hash is covered. Where no hash is known the name decides.
+
+        The rows may be covered under another name: a plan names 00003, the compactor has it, and the rows become 00004;
+        when both were merged and deleted, the plan carried out again makes 00003.
+        """
         known = [self._hash(offset) for offset in self._offsets(key)]
-        return bool(known) and (key_hash is None or _UNKNOWN in known or key_hash[:HASH_DIGITS] in known)
+        digits = key_hash[:HASH_DIGITS]
+        if not known or digits == _UNKNOWN or _UNKNOWN in known or digits in known:
+            return bool(known)
+        return any(self._hash(offset) == digits for offset in range(len(self.hashes) // HASH_DIGITS))
+
+    def includes(self, other: "Covers") -> bool:
+        """Whether all rows that the other one covers are covered here."""
+        return all(self.holds(key, key_hash) for key, key_hash in other.items())
 
     def items(self) -> Iterator[tuple[str, str]]:
         """(key, first digits of its key hash, or dashes); a name may be there twice, with other rows."""
@@ -108,20 +124,23 @@ class Covers:
         """The place of the first name."""
         return min((run.first.place for runs in self.runs.values() for run in runs), default=None)
 
-    def last_counter(self, stamp: str) -> int:
-        """The greatest counter of a stamp; 0 where there is none."""
-        return max((run.last for runs in self.runs.values() for run in runs if run.first.stamp == stamp), default=0)
+    def last_counter(self, stamp: str | None = None) -> int:
+        """The greatest counter, of a stamp or of all; 0 where there is none."""
+        every = (run for runs in self.runs.values() for run in runs)
+        return max((run.last for run in every if stamp in (None, run.first.stamp)), default=0)
 
     def overlaps(self, other: "Covers") -> bool:
-        """Whether both cover a key."""
-        if set(self.others) & set(other.others):
-            return True
-        return any(
-            one.first.counter <= two.last and two.first.counter <= one.last
-            for head, runs in self.runs.items()
-            for one in runs
+        """Whether both cover the same rows under the same key; a hash that is not known is like any other."""
+        others = ((self.others[key], other.others[key]) for key in self.others.keys() & other.others.keys())
+        runs = (
+            (one.offset + number - one.first.counter, two.offset + number - two.first.counter)
+            for head, of_head in self.runs.items()
+            for one in of_head
             for two in other.runs.get(head, ())
+            for number in range(max(one.first.counter, two.first.counter), min(one.last, two.last) + 1)
         )
+        pairs = ((self._hash(mine), other._hash(its)) for mine, its in chain(others, runs))
+        return any(is_same(mine, its) for mine, its in pairs)
 
     def _offsets(self, key: str) -> Iterator[int]:
         if key in self.others:
@@ -133,6 +152,11 @@ class Covers:
 
     def _hash(self, offset: int) -> str:
         return self.hashes[offset * HASH_DIGITS : (offset + 1) * HASH_DIGITS] or _UNKNOWN
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether two key hashes, or their first digits, are of the same rows; one that is not known is like any other."""
+    return one[:HASH_DIGITS] == other[:HASH_DIGITS] or _UNKNOWN in (one, other)
 
 
 def read_covers(metadata: Mapping[bytes, bytes] | None) -> Covers:
@@ -151,7 +175,17 @@ def read_covers(metadata: Mapping[bytes, bytes] | None) -> Covers:
         else:
             runs[run.first.head] = (*runs.get(run.first.head, ()), run)
         offset += 1 if run is None else len(run)
-    return Covers(runs, others, said.get(b"daedalus.covers_hashes", b"").decode("ascii"))
+    return Covers(runs, others, said.get(b"daedalus.covers_hashes", b"").decode("ascii"), _made(said))
+
+
+def handed_on(members: Iterable[tuple[str, str, datetime, Covers]]) -> dict[str, str]:
+    """What the footer of an object says that takes the place of others: their key, key hash, time and covers."""
+    pairs: list[tuple[str, str]] = []
+    made: list[datetime] = []
+    for key, key_hash, modified, covers in members:
+        pairs += [(key, key_hash), *covers.items()]
+        made += [covers.made or modified] if covers else []
+    return covers_said(pairs) | ({"covers_made": min(made).isoformat()} if made else {})
 
 
 def covers_said(covered: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -166,6 +200,14 @@ def covers_said(covered: Iterable[tuple[str, str]]) -> dict[str, str]:
             items.append(run[0][0])
         hashes += [key_hash for _, key_hash in run]
     return {"covers": json.dumps(items), "covers_hashes": "".join(hashes)} if items else {}
+
+
+def _made(said: Mapping[bytes, bytes]) -> datetime | None:
+    text = said.get(b"daedalus.covers_made", b"").decode("ascii")
+    made = datetime.fromisoformat(text) if text else None
+    if made is not None and made.tzinfo is None:
+        raise ValueError(f"daedalus.covers_made, {text}, does not tell its zone")
+    return made
 
 
 def _run(item: str, offset: int) -> _Run | None:
