@@ -111,6 +111,21 @@ async def test_the_port_that_is_wished_for_is_taken_when_it_is_free():
     assert choose_port(wished, random.Random(1), taken=[wished]) != wished
 
 
+CHOOSER = """
+import random, sys
+from daedalus.embedded.valkey import choose_port
+print(choose_port(int(sys.argv[1]), random.Random(2)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing reserves a port elsewhere")
+async def test_runs_that_begin_in_the_same_moment_choose_different_ports():
+    port = choose_port(random.Random(3).randrange(20_000, 32_000), random.Random(3))
+    chosen = await asyncio.to_thread(subprocess.check_output, [sys.executable, "-c", CHOOSER, str(port)])
+    assert int(chosen) != port
+    assert choose_port(port, random.Random(4)) == port, "it is ours"
+
+
 OWNER = """
 import asyncio, os, sys
 from pathlib import Path

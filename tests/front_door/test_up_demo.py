@@ -244,7 +244,7 @@ def test_a_second_ctrl_c_kills_at_once_and_the_next_run_stores_what_was_publishe
     demo.wait_for("recording")
     time.sleep(3)
     children = psutil.Process(demo.process.pid).children()
-    assert len(children) == 5
+    assert len(children) == 6
     demo.process.send_signal(signal.SIGINT)
     time.sleep(0.2)
     demo.process.send_signal(signal.SIGINT)

@@ -128,8 +128,8 @@ class ValkeyServer:
                 try:
                     client.ping()
                     return
-                except redis.ConnectionError as error:
-                    # BusyLoadingError is one of these: the append-only file is still being read.
+                except (redis.ConnectionError, redis.TimeoutError) as error:
+                    # BusyLoadingError is one of the first: the append-only file is still being read.
                     if time.monotonic() > deadline:
                         raise RuntimeError(f"the server gave no answer; {self._log_tail()}") from error
                     time.sleep(POLL_SECONDS)

@@ -8,6 +8,7 @@ import asyncio
 import random
 import signal
 import socket
+import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ SHARE_OF_MEMORY = 0.4
 """Of the machine's; streams are trimmed and take some MB, unless the store is away for hours."""
 _EPHEMERAL_PORTS = range(20_000, 32_000)
 _POLL_SECONDS = 0.05
+_RESERVED: dict[int, socket.socket] = {}
+"""The ports that this process has chosen; what reserves each is held until its end."""
 
 
 class NoServer(Exception):
@@ -90,9 +93,9 @@ def valkey_config(server: ValkeyServer, folder: Path) -> str:
 
 
 def choose_port(preferred: int, rng: random.Random, taken: Collection[int] = ()) -> int:
-    """`preferred` if nobody has it, else some free port, none of `taken`. Raises NoServer."""
+    """`preferred` if nobody has it, else some free port, none of `taken`, for this process. Raises NoServer."""
     for port in (preferred, *rng.sample(_EPHEMERAL_PORTS, k=100)):
-        if port not in taken and _is_free(port):
+        if port not in taken and _is_free(port) and _reserve(port):
             return port
     raise NoServer(f"none of 100 ports of {HOST} is free")
 
@@ -125,6 +128,23 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def _reserve(port: int) -> bool:
+    """False where another run has it that may not have opened it yet: to start a server takes seconds.
+
+    What says so is a name that is of the machine's network, as the port is, and goes with the process (Linux only).
+    """
+    if sys.platform != "linux" or port in _RESERVED:
+        return True
+    mark = socket.socket(socket.AF_UNIX)
+    try:
+        mark.bind(f"\0daedalus-port-{port}")
+    except OSError:
+        mark.close()
+        return False
+    _RESERVED[port] = mark
+    return True
 
 
 def _quoted(text: str) -> str:

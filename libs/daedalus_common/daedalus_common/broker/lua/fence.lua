@@ -80,7 +80,8 @@ end
 -- the last one that was settled: a server may restart again before anybody has found out what it had lost before.
 local function begin_generation(sequence, generation, here, id)
   redis.call('HSET', sequence, 'generation', generation, 'server', here)
-  if not is_settled(sequence, here) then redis.call('HSETNX', sequence, 'unsettled', id) end
+  if is_settled(sequence, here) or redis.call('HGET', sequence, 'unsettled') then return end
+  redis.call('HSET', sequence, 'unsettled', id)
 end
 
 -- A gap event of all channels in MessagePack (`entries.py`); the double rounds its time to 256 ns.
