@@ -143,13 +143,15 @@ async def test_a_script_that_a_master_forgot_is_sent_to_it_alone(
 
 
 def test_all_keys_of_a_market_are_in_its_slot_and_keys_of_no_market_are_named_by_one_role() -> None:
-    of_markets, of_roles = [], []
+    of_markets, of_exchanges, of_roles = [], [], []
     for name, function in inspect.getmembers(keys, inspect.isfunction):
         parameters = list(inspect.signature(function).parameters)
         if function.__module__ != keys.__name__ or name in ("groups", "tag"):
             continue
         if parameters[0] == "market":
             of_markets.append(function(MARKETS[0], *(["raw"] if len(parameters) > 1 else [])))
+        elif parameters == ["role", "exchange"]:
+            of_exchanges += [function(Role.WRITER, "binanceus"), function(Role.WRITER, "kraken")]
         else:
             assert parameters == ["role"], name
             of_roles.append(function(Role.WRITER))
@@ -157,6 +159,8 @@ def test_all_keys_of_a_market_are_in_its_slot_and_keys_of_no_market_are_named_by
     assert {ClusterClient.keyslot(_client(), key) for key in of_markets} == {slot_of(MARKETS[0])}
     assert of_roles
     assert not any("{" in key for key in of_roles)
+    assert len({ClusterClient.keyslot(_client(), key) for key in of_exchanges}) == 1, "read in every round of leases"
+    assert not any(key.startswith("{") for key in of_exchanges), "or they would look like a market's"
 
 
 def _client() -> ClusterClient:

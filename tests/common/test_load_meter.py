@@ -54,3 +54,24 @@ def test_a_market_that_is_not_owned_has_no_load_and_the_total_leaves_it_out() ->
     assert meter.total([BTC, ETH], 1.0) == 5.0
     meter.end(BTC)
     assert meter.load(BTC, 2.0) is None
+
+
+def test_time_in_which_nothing_could_be_counted_tells_nothing() -> None:
+    meter = LoadMeter()
+    meter.begin(BTC, 80.0, 0.0)
+    meter.begin(ETH, None, 0.0)
+    for second in range(1, 600):
+        for market in (BTC, ETH):
+            meter.rest(market, float(second))
+        assert meter.load(BTC, second + 0.0) == pytest.approx(80.0)
+    assert meter.load(ETH, 599.0) is None
+    meter.rest(Market("binanceus", "SOL/USDT"), 1.0)
+
+
+def test_a_rest_keeps_what_was_counted_before_it() -> None:
+    meter = LoadMeter()
+    meter.begin(BTC, 100.0, 0.0)
+    meter.count(BTC, 2000)
+    meter.rest(BTC, 10.0)
+    meter.rest(BTC, 500.0)
+    assert meter.load(BTC, 500.0) == pytest.approx(128.3, rel=0.01)

@@ -1,7 +1,7 @@
 """How replicas share out markets by load: what each takes and gives, and that it comes to rest and stays there."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +12,12 @@ from daedalus_common.markets import Market
 
 MARKETS = [Market("binanceus", f"C{i:03}/USDT") for i in range(60)]
 
+SEEDS = st.integers(0, 2**32)
+
+
+def able(replicas: Iterable[str]) -> dict[str, set[str]]:
+    return {"binanceus": set(replicas)}
+
 
 def sharing(owners: str, loads: list[float], replicas: str, me: str = "a") -> tuple[list[int], list[int]]:
     """What `me` takes and gives, as numbers; each owner is one letter, `-` is none."""
@@ -19,7 +25,7 @@ def sharing(owners: str, loads: list[float], replicas: str, me: str = "a") -> tu
         MARKETS[i]: Claim("" if owner == "-" else owner, 1, load)
         for i, (owner, load) in enumerate(zip(owners, loads, strict=True))
     }
-    shared = share_out(claims, set(replicas), me)
+    shared = share_out(claims, able(replicas), me)
     return [MARKETS.index(market) for market in shared.take], [MARKETS.index(market) for market in shared.give]
 
 
@@ -27,7 +33,8 @@ def sharing(owners: str, loads: list[float], replicas: str, me: str = "a") -> tu
     ("owners", "loads", "replicas", "take", "give"),
     [
         ("", [], "a", [], []),
-        ("--", [0, 0], "", [0, 1], []),  # whoever asks is alive
+        ("--", [0, 0], "", [], []),  # nobody is able
+        ("aa--", [0] * 4, "b", [], []),  # nor is who asks, but to keep what it has
         ("----", [0] * 4, "a", [0, 1, 2, 3], []),
         ("----", [0] * 4, "ab", [0, 2], []),  # unknown loads: by count, ties by name
         ("----", [9, 1, 1, 1], "ab", [0], []),  # the heavy one alone
@@ -63,6 +70,62 @@ def test_a_heavy_market_stays_alone_while_others_level_out_among_themselves() ->
     assert len(give) == 2
 
 
+@pytest.mark.parametrize(
+    ("owners", "able_a", "able_b", "unable", "take", "give"),
+    [
+        ("----", "x", "xy", "", [0, 1], []),  # a takes of x alone, b has all of y
+        ("----", "x", "y", "", [0, 1], []),
+        ("----", "", "xy", "", [], []),
+        ("--bb", "xy", "xy", "", [0, 1], []),
+        ("aaaa", "xy", "x", "", [], [0, 1]),  # y stays: a alone reaches it
+        ("aaaa", "xy", "y", "", [], [2, 3]),
+        ("aaaa", "xy", "", "", [], []),
+        ("aaaa", "x", "xy", "", [], []),  # a doubts whether it reaches y: it keeps what it has
+        ("aaaa", "x", "xy", "y", [], [2, 3]),  # it does not reach y, and b does
+        ("aaaa", "x", "x", "y", [], [0, 1]),  # nobody reaches y: it stays, and counts for when it is back
+        ("aaaa", "", "", "xy", [], []),
+        ("aabb", "xy", "", "", [], []),  # what b has is b's to give
+        ("aa--", "xy", "", "", [2, 3], []),
+        ("aa--", "x", "y", "", [], []),
+    ],
+)
+def test_markets_of_an_exchange_go_to_those_that_reach_it(
+    owners: str, able_a: str, able_b: str, unable: str, take: list[int], give: list[int]
+) -> None:
+    """Markets 0 and 1 are of exchange x, 2 and 3 of y."""
+    markets = [Market(exchange, f"C{i}/USDT") for i, exchange in enumerate("xxyy")]
+    claims = {
+        market: Claim("" if owner == "-" else owner, 1, 9.0) for market, owner in zip(markets, owners, strict=True)
+    }
+    reached = {"x": set[str](), "y": set[str]()}
+    for name, exchanges in (("a", able_a), ("b", able_b)):
+        for exchange in exchanges:
+            reached[exchange].add(name)
+    shared = share_out(claims, reached, "a", unable)
+    assert ([markets.index(m) for m in shared.take], [markets.index(m) for m in shared.give]) == (take, give)
+
+
+@settings(max_examples=100, deadline=None)
+@given(SEEDS)
+def test_whoever_reaches_what_it_comes_to_rest_with_every_market_that_anybody_reaches(seed: int) -> None:
+    rng = random.Random(seed)
+    names = [f"r{i}" for i in range(rng.randint(1, 5))]
+    loads = {Market(rng.choice("xyz"), f"C{i}/USDT"): rng.paretovariate(1.2) for i in range(rng.randint(1, 30))}
+    owners = {market: rng.choice(["", *names]) for market in loads}
+    reached = {exchange: {name for name in names if rng.random() < 0.6} for exchange in "xyz"}
+    for _ in range(12):
+        before = dict(owners)
+        for me in rng.sample(names, len(names)):
+            claims = {market: Claim(owner, 1, loads[market]) for market, owner in owners.items()}
+            unable = [exchange for exchange in "xyz" if me not in reached[exchange]]
+            shared = share_out(claims, reached, me, unable)
+            owners |= dict.fromkeys(shared.give, "") | dict.fromkeys(shared.take, me)
+        if owners == before:
+            break
+    assert owners == before, "no rest after 12 rounds"
+    assert all(owner in reached[market.exchange] for market, owner in owners.items() if reached[market.exchange])
+
+
 class System:
     """Replicas that look at the same markets, some of them at an older state of things, and act one after the other."""
 
@@ -82,7 +145,7 @@ class System:
         seen, moved = self.claims(), 0
         for me in self.rng.sample(self.live, len(self.live)):
             view = self.stale if self.rng.random() < stale else self.claims()
-            shared = share_out(view, self.live, me)
+            shared = share_out(view, able(self.live), me)
             for market in shared.give:
                 if self.owners[market] == me:
                     self.owners[market] = ""
@@ -136,9 +199,6 @@ def any_system(seed: int) -> System:
     return System(rng, replicas, {market: rng.choice(kinds)() for market in markets})
 
 
-SEEDS = st.integers(0, 2**32)
-
-
 @settings(max_examples=150, deadline=None)
 @given(SEEDS)
 def test_it_comes_to_rest_near_the_best_schedule_after_joins_leaves_and_stale_views(seed: int) -> None:
@@ -183,7 +243,7 @@ def test_a_join_moves_each_market_at_most_once(seed: int) -> None:
 def test_every_replica_computes_the_same_so_that_each_free_market_is_taken_once() -> None:
     system = any_system(7)
     claims = {market: Claim("", 1, load) for market, load in system.loads.items()}
-    taken = [market for me in "abcd" for market in share_out(claims, set("abcd"), me).take]
+    taken = [market for me in "abcd" for market in share_out(claims, able("abcd"), me).take]
     assert sorted(taken) == sorted(claims)
 
 

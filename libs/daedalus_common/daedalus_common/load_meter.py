@@ -44,6 +44,15 @@ class LoadMeter:
         if measure is not None:
             measure.counted += events
 
+    def rest(self, market: Market, now: float) -> None:
+        """Nothing could be counted up to now, which tells nothing: what is known of the load stands."""
+        measure = self._measures.get(market)
+        if measure is None:
+            return
+        if measure.counted:
+            _bring_up_to_date(measure, now)
+        measure.at = max(measure.at, now)
+
     def load(self, market: Market, now: float) -> float | None:
         """Events a second; None while that is unknown."""
         measure = self._measures.get(market)

@@ -164,9 +164,11 @@ class Tenure:
             self._told[change] = total
 
     async def _wait(self, most: timedelta, seen: int | None) -> None:
-        """Until the next round is due, or somebody gave a market."""
+        """Until the next round is due, somebody gave a market, or this replica's abilities have changed."""
         until = time.monotonic() + most.total_seconds()
         while (left := until - time.monotonic()) > 0 and not await pause(self._ended, min(left, LOOK.total_seconds())):
+            if self._keeper.replicas.is_to_tell:
+                return
             if seen is not None and await self._handovers() != seen:
                 return
 

@@ -34,7 +34,8 @@ class ExchangeSession:
         self.exchange: Any = None
 
     async def open(self) -> Any:
-        """An instance that has loaded its markets. Raises OpenError, and leaves nothing open then."""
+        """An instance that has loaded its markets, in the place of any other. Raises OpenError, and leaves nothing
+        open then that was not open before."""
         exchange = self._new_exchange()
         try:
             async with asyncio.timeout(_LOAD_SECONDS):
@@ -45,6 +46,8 @@ class ExchangeSession:
         except BaseException:
             self._close_later(exchange)
             raise
+        if self.exchange is not None:
+            self._close_later(self.exchange)
         self.exchange = exchange
         return exchange
 

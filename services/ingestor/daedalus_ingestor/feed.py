@@ -1,6 +1,7 @@
 """Records one exchange: the tap takes what comes, the subscriber keeps it coming.
 
     load the markets, then every turn: settle -> replace a client that stands still -> start what is due -> heartbeats
+    -> in reach? once all is given away as it was not: load the markets again
 
 `watch_*` is awaited once per subscription, not once per update: ccxt keeps the channel subscribed and the tap sees
 every update, so an awaiting loop would only cost time. Rejections and lost connections come through the tap.
@@ -9,13 +10,14 @@ every update, so an awaiting loop would only cost time. Rejections and lost conn
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import structlog
 from ccxt.base.errors import InvalidNonce
 
 from daedalus_common.events import Channel, Heartbeat
+from daedalus_common.leases import Ability
 from daedalus_common.markets import Market
 from daedalus_common.service import pause
 from daedalus_common.telemetry import Health
@@ -27,6 +29,7 @@ from daedalus_ingestor.gaps import Reason
 from daedalus_ingestor.opening import Recordable, open_patiently, recordable
 from daedalus_ingestor.outbox import Outbox
 from daedalus_ingestor.queue import EventQueue
+from daedalus_ingestor.reach import Reach, delivers, problem
 from daedalus_ingestor.recollection import Recollection
 from daedalus_ingestor.sequences import books_are_checked
 from daedalus_ingestor.settings import FeedSettings
@@ -68,6 +71,7 @@ class CcxtFeed:
         self._clock = clock
         self._now_ns = now_ns
         self._chance = chance
+        self._reach = Reach(settings.stale_after)
         self._recordable: Recordable = {}
         self._fed: dict[Market, list[Subscription]] = {}
         self._unended: dict[Market, list[Connection]] = {}
@@ -79,21 +83,42 @@ class CcxtFeed:
         self._frame_log_at = 0.0
         self._frames_unlogged = 0
         health.mark_unready(self._check, "markets not loaded yet")
+        metrics.REACHED.labels(exchange=self.name).set(0)
 
     # for the ingestor
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; updates are recorded until `silence`."""
-        exchange = await open_patiently(
-            self._session, self.name, self._settings.backoff, self._health, self._chance, stop
-        )
-        if exchange is None:
-            return
+        while not stop.is_set() and not self._is_silent:
+            exchange = await open_patiently(
+                self._session, self.name, self._settings.backoff, self._health, self._chance, stop
+            )
+            if exchange is None:
+                return
+            self._begin(exchange)
+            while not await pause(stop, _TURN_SECONDS) and not self._is_silent:
+                self.turn(self._clock())
+                if self._reach.is_to_reopen(self._clock(), is_wanted=bool(self._fed)):
+                    self._recordable = {}
+                    break
+
+    def _begin(self, exchange: Any) -> None:
         self._recordable = recordable(exchange, self.name, self._settings.channels)
         self._tap.attach(exchange)
+        self._reach.opened(self._clock())
+        metrics.REACHED.labels(exchange=self.name).set(1)
         log.info("markets loaded", exchange=self.name, listed=len(exchange.markets), recordable=len(self._recordable))
-        while not await pause(stop, _TURN_SECONDS) and not self._is_silent:
-            self.turn(self._clock())
+
+    def ability(self) -> Ability:
+        """Whether this replica takes a share of the exchange's markets, keeps what it has, or gives it."""
+        return self._reach.ability(self._clock())
+
+    def is_fed(self, market: Market) -> bool:
+        """Its updates come, or would if there were any."""
+        return self._delivers(self._fed.get(market, ()), self._clock())
+
+    def _delivers(self, subscriptions: Iterable[Subscription], now: float) -> bool:
+        return delivers(subscriptions, now, self._settings.stale_after, self._tap.heard_at)
 
     def can_feed(self, market: Market) -> bool:
         """The markets are loaded, and the exchange lists this one with a channel that ccxt can watch."""
@@ -165,6 +190,7 @@ class CcxtFeed:
         self._look_for_stale(now)
         self._subscriber.start_due(now)
         self._beat_hearts()
+        self._look_whether_reached(now)
         if now >= self._report_at:
             self._report_at = now + _REPORT_SECONDS
             self._report()
@@ -191,6 +217,15 @@ class CcxtFeed:
         for subscription in tuple(self._tap.all()):
             self._subscriber.lose(subscription, Reason.STALE, TimeoutError(f"nothing came for {silent} s"))
         self._tap.attach(self._session.replace())
+
+    def _look_whether_reached(self, now: float) -> None:
+        if self._reach.observe(now, is_wanted=bool(self._fed), delivers=self._delivers(self._tap.all(), now)):
+            metrics.REACHED.labels(exchange=self.name).set(self._reach.is_able)
+            found = log.bind(exchange=self.name, markets=len(self._fed))
+            if self._reach.is_able:
+                found.info("exchange reached again")
+            else:
+                found.warning("exchange out of reach: others get its markets", error=self._subscriber.last_error)
 
     def _beat_hearts(self) -> None:
         now_ns = self._now_ns()
@@ -248,18 +283,13 @@ class CcxtFeed:
             subscription.report(self._now_ns())
         for state, count in counts.items():
             metrics.SUBSCRIPTIONS.labels(exchange=self.name, state=state.value).set(count)
-        problem = self._problem(counts)
-        if problem is None:
+        found = problem(
+            counts,
+            can_record=bool(self._recordable),
+            is_able=self._reach.is_able,
+            error=self._subscriber.last_error,
+        )
+        if found is None:
             self._health.mark_ready(self._check)
         else:
-            self._health.mark_unready(self._check, problem)
-
-    def _problem(self, counts: dict[State, int]) -> str | None:
-        total, error = sum(counts.values()), self._subscriber.last_error
-        if not self._recordable:
-            return "none of the configured symbols can be recorded: unknown here, or ccxt cannot watch them"
-        if counts[State.GIVEN_UP]:
-            return f"{counts[State.GIVEN_UP]} of {total} subscriptions given up: {error}"
-        if total and counts[State.WAITING] == total:
-            return f"no subscription is alive: {error}" if error else "not subscribed yet"
-        return None
+            self._health.mark_unready(self._check, found)

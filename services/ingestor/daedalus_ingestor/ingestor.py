@@ -1,4 +1,4 @@
-"""Feeds the markets whose lease this replica holds.
+"""Feeds the markets whose lease this replica holds, and takes leases of those whose exchange it reaches.
 
 leases -> open the market, recall its end -> feed (tap) -> queue -> publisher -> {market}:raw
 """
@@ -26,7 +26,7 @@ from daedalus_ingestor.late_events import LateEvents, keep_spool
 from daedalus_ingestor.outbox import Outbox
 from daedalus_ingestor.publisher import Publisher
 from daedalus_ingestor.queue import EventQueue
-from daedalus_ingestor.recollection import recall
+from daedalus_ingestor.recollection import is_begun, recall
 from daedalus_ingestor.settings import DRAIN, GIVE, Settings
 from daedalus_ingestor.spool import Spool
 from daedalus_ingestor.spool_opening import open_spool, open_spool_afterwards
@@ -61,6 +61,7 @@ class Ingestor:
         self._publisher = Publisher(
             self._log, self._queue, settings.batch_size, settings.linger, health, self._keeper.lose
         )
+        self._keeper.replicas.ability = lambda exchange: self._feeds[exchange].ability()
         self._outboxes: dict[Market, Outbox] = {}
         self._published: dict[Market, int] = {}
         """Each outbox's first unpublished number when the load was last measured."""
@@ -106,9 +107,15 @@ class Ingestor:
             metrics.MARKETS.set(len(self._outboxes))
 
     def _measure_load(self) -> None:
-        for market, outbox in self._outboxes.items():
-            self._keeper.load.count(market, outbox.first - self._published[market])
-            self._published[market] = outbox.first
+        now, load = time.monotonic(), self._keeper.load
+        for market in self._keeper.held:
+            outbox = self._outboxes.get(market)
+            if outbox is not None:
+                load.count(market, outbox.first - self._published[market])
+                self._published[market] = outbox.first
+            if outbox is None or not self._feeds[market.exchange].is_fed(market):
+                # Or whoever cannot feed its markets would seem to have the least to do, and get more of them.
+                load.rest(market, now)
 
     async def _take_new(self) -> None:
         for market, lease in tuple(self._keeper.held.items()):
@@ -130,6 +137,7 @@ class Ingestor:
         await self._log.open_market(market)
         opened = await open_spool(self._spool, self._client, lease)
         recollection = await recall(self._client, market, opened.newest)
+        reason = Reason.TAKEOVER if opened.newest or await is_begun(self._client, market) else Reason.START
         if self._keeper.held.get(market) != lease:
             if self._spool is not None:
                 await self._spool.close(market)
@@ -138,8 +146,6 @@ class Ingestor:
         outbox = self._queue.open(lease, opened.spool)
         self._outboxes[market] = outbox
         self._published[market] = outbox.first
-        # The stream may already hold a genesis, so it is the first epoch that tells a beginning.
-        reason = Reason.START if lease.epoch == 1 else Reason.TAKEOVER
         self._feeds[market.exchange].add(market, outbox, recollection, reason)
         log.info("feeding market", market=market.name, epoch=lease.epoch)
 

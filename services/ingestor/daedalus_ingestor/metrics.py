@@ -37,6 +37,11 @@ SUBSCRIPTIONS = gauge(
 UNKNOWN_SYMBOLS = gauge(
     "daedalus_ingestor_unknown_symbols", "Configured symbols that the exchange does not list.", ("exchange",)
 )
+REACHED = gauge(
+    "daedalus_ingestor_exchange_reached",
+    "1: this replica takes its share of the exchange's markets; 0: its markets are not loaded yet, or nothing came.",
+    ("exchange",),
+)
 FAILURES = counter(
     "daedalus_ingestor_failures_total",
     "Attempts that failed: open (markets not loaded), subscribe, connection.",

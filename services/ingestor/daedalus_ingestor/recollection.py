@@ -51,6 +51,14 @@ async def recall(client: Client, market: Market, spooled: Sequence[bytes] = ()) 
     return recollect([*reversed(spooled), *(fields[b"e"] for _, fields in entries if b"e" in fields)])
 
 
+async def is_begun(client: Client, market: Market) -> bool:
+    """Somebody has published events of the market. Raises redis errors.
+
+    The stream cannot tell: it may hold a genesis before the first event, and none of the events any more.
+    """
+    return bool(await client.hget(keys.sequence(market), "epoch"))
+
+
 def recollect(payloads: list[bytes]) -> Recollection:
     """From payloads, newest first; what is no event of ours is passed over."""
     nonce: int | None = None

@@ -39,6 +39,11 @@ class Pulse:
                 self._arrivals /= 2
                 self._began = now - (now - self._began) / 2
 
+    @property
+    def heard_at(self) -> float:
+        """When the last message came; the beginning, where none has."""
+        return self._message_at
+
     def silent_for(self, now: float) -> float:
         """Seconds since the last event."""
         return now - self._event_at

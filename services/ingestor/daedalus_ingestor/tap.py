@@ -103,6 +103,10 @@ class Tap:
         self._connections = [connection for connection in self._connections if not connection.lost]
         return self._connections
 
+    def heard_at(self) -> float:
+        """When anything came last, pongs included; 0: never on a connection that is still there."""
+        return max((c.pulse.heard_at for c in self.connections() if c.recorder.frame), default=0.0)
+
     def _connect(self, exchange_id: str, client: Any) -> None:
         recorder = Recorder(self._subscriptions, self._queue, self._depth, self._now_ns)
         number, crowded = NUMBERED.get(exchange_id), self._queue.is_crowded

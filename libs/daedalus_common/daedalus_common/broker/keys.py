@@ -89,6 +89,12 @@ def replicas(role: Role) -> str:
     return f"daedalus:replicas:{role}"
 
 
+def replicas_of(role: Role, exchange: str) -> str:
+    """The same of those that reach the exchange. All are in one slot: markets are shared out while its node is there,
+    be it one exchange or many."""
+    return f"daedalus:{{replicas}}:{exchange}:{role}"
+
+
 def handovers(role: Role) -> str:
     """Counter: leases of the role that were given back; who sees it move looks for free markets at once."""
     return f"daedalus:handovers:{role}"

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from daedalus_common.broker import keys
 from daedalus_common.broker.client import Client
+from daedalus_common.broker.replicas import Replicas
 from daedalus_common.broker.scripts import Argument, Scripts
 from daedalus_common.leases import Claim, Lease, Role, share_out
 from daedalus_common.load_meter import LoadMeter
@@ -44,7 +45,7 @@ class LeaseKeeper:
     """The leases one replica holds in one role.
 
     `held` are those to work under; `let_go`, `give`, `lose` and rounds change it. `load` is where the service counts
-    the events that it handled, market by market.
+    the events that it handled, market by market; `replicas.ability` is where it says which exchanges it can reach.
     """
 
     def __init__(
@@ -72,6 +73,8 @@ class LeaseKeeper:
         self._leaving: dict[Market, Lease] = {}
         self._is_retired = False
         self._renewed_at = monotonic()
+        exchanges = (market.exchange for market in self._markets)
+        self.replicas = Replicas(self._scripts, role, name, self._ttl_ms, exchanges)
         self.held: dict[Market, Lease] = {}
         self.load = LoadMeter()
         self.changes: Counter[str] = Counter()
@@ -168,7 +171,7 @@ class LeaseKeeper:
     async def retire(self) -> None:
         """The beginning of a clean stop: takes nothing more, and the others share the markets without this replica."""
         self._is_retired = True
-        await self._scripts.call("replicas", [keys.replicas(self._role)], [self._name, self._ttl_ms, 1])
+        await self.replicas.leave()
 
     async def leave(self) -> None:
         """The end of a clean stop: every lease is free for others at once."""
@@ -176,14 +179,17 @@ class LeaseKeeper:
         _raise_first(await self._each(self.give(market) for market in (*self.held, *self._leaving)))
 
     async def _share(self) -> tuple[Market, ...]:
-        live = await self._alive()
+        able = await self.replicas.look()
+        if self._is_retired:  # meanwhile
+            await self.retire()
+            return ()
         seen = await self._each(self._see(market) for market in self._markets)
         claims = {
             market: claim
             for market, claim in zip(self._markets, seen, strict=True)
             if not isinstance(claim, BaseException)
         }
-        sharing = share_out(claims, live, self._name)
+        sharing = share_out(claims, able, self._name, self.replicas.unable)
         taken = await self._each(self._take(market, claims[market].load) for market in sharing.take)
         _raise_first((*seen, *taken))
         return tuple(market for market in sharing.give if market in self.held)
@@ -251,12 +257,6 @@ class LeaseKeeper:
             # Our name without our token is a former self that died: its markets are free for us.
             name = ""
         return Claim(name, int(epoch), float(load or 0))
-
-    async def _alive(self) -> list[str]:
-        names = await self._scripts.call("replicas", [keys.replicas(self._role)], [self._name, self._ttl_ms, 0])
-        if self._is_retired:  # meanwhile
-            await self.retire()
-        return [name.decode() for name in names]
 
     async def _each(self, calls: Iterable[Coroutine[None, None, _T]]) -> list[_T | BaseException]:
         """The results in order, an error in the place of one that was not answered; all are tried."""

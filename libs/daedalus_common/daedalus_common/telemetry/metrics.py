@@ -26,7 +26,7 @@ SIZE_BUCKETS: tuple[float, ...] = tuple(float(4**power) for power in range(5, 15
 """Bytes: 1 KiB to 256 MiB in powers of four."""
 
 BOUNDED_LABELS: dict[str, str] = {
-    "backend": "object store: local, s3",
+    "backend": "redis, store",
     "change": "taken, given, lost",
     "channel": "orderbook, trades, ticker, control",
     "code": "status codes of a protocol",

@@ -1,0 +1,64 @@
+"""Which replicas of a role live, and are able: each says so in every round, and is forgotten after a ttl of silence.
+
+Writers and featurizers need the servers alone. An ingestor must reach an exchange to record its markets, so it counts
+among an exchange's replicas only while it does.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable
+
+from daedalus_common.broker import keys
+from daedalus_common.broker.scripts import Scripts
+from daedalus_common.leases import Ability, Able, Role
+
+
+class Replicas:
+    """One replica among the others of its role."""
+
+    def __init__(self, scripts: Scripts, role: Role, name: str, ttl_ms: int, exchanges: Iterable[str]) -> None:
+        self._scripts = scripts
+        self._role = role
+        self._name = name
+        self._ttl_ms = ttl_ms
+        self._exchanges = tuple(sorted(set(exchanges)))
+        self._told: dict[str, Ability] = {}
+        self._has_left = False
+        self.ability: Callable[[str], Ability] | None = None
+        """Asked of each exchange before each round; None: able to everything."""
+
+    @property
+    def is_to_tell(self) -> bool:
+        """What this replica is able to do has changed since it last said so."""
+        return not self._has_left and self._abilities() != self._told
+
+    @property
+    def unable(self) -> Collection[str]:
+        """The exchanges whose markets this replica gives, as it last said."""
+        return [exchange for exchange, ability in self._told.items() if ability is Ability.UNABLE]
+
+    async def look(self) -> Able:
+        """Says what this replica is able to do, and sees what the others are."""
+        self._told = self._abilities()
+        if self.ability is None:
+            return dict.fromkeys(self._exchanges, await self._say(keys.replicas(self._role), is_able=True))
+        said = (
+            self._say(keys.replicas_of(self._role, exchange), is_able=ability is Ability.ABLE)
+            for exchange, ability in self._told.items()
+        )
+        return dict(zip(self._told, await asyncio.gather(*said), strict=True))
+
+    async def leave(self) -> None:
+        """From now on the others share the markets without this replica."""
+        self._has_left = True
+        told = [keys.replicas_of(self._role, exchange) for exchange in self._exchanges]
+        if self.ability is None:
+            told = [keys.replicas(self._role)]
+        await asyncio.gather(*(self._say(key, is_able=False) for key in told))
+
+    def _abilities(self) -> dict[str, Ability]:
+        ability = self.ability
+        return {} if ability is None else {exchange: ability(exchange) for exchange in self._exchanges}
+
+    async def _say(self, key: str, *, is_able: bool) -> frozenset[str]:
+        names = await self._scripts.call("replicas", [key], [self._name, self._ttl_ms, 0 if is_able else 1])
+        return frozenset(name.decode() for name in names)
