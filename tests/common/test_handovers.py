@@ -120,7 +120,7 @@ async def test_a_killed_replicas_markets_are_taken_after_the_ttl_and_not_before(
     await a.renew()
     async with at_work(b, renew_seconds=0.1):
         assert 0.8 < await until(lambda: len(b.held) == 6) < 1.8
-    assert all(lease.epoch == 1 for lease in a.held.values())
+        assert all(b.held[market].epoch > lease.epoch for market, lease in a.held.items())
 
 
 async def test_a_retired_replica_keeps_what_it_has_takes_nothing_and_is_nobodys_choice(client: Redis) -> None:
@@ -170,6 +170,7 @@ async def test_a_server_whose_clock_jumps_keeps_one_owner_a_market(client: Redis
     """The clock itself is the machine's; what it leaves behind is a time that is far from the server's now."""
     a, b = keeper(client, "a", 1.0), keeper(client, "b", 1.0)
     await a.renew()
+    before = dict(a.held)
     shift = -HOUR_MS if ahead else HOUR_MS
     for market in MARKETS:
         await client.hincrby(keys.lease(market, Role.WRITER), "expires_ms", shift)
@@ -181,7 +182,7 @@ async def test_a_server_whose_clock_jumps_keeps_one_owner_a_market(client: Redis
         assert not set(a.held) & set(b.held)
         return
     await a.renew()
-    assert [lease.epoch for lease in a.held.values()] == [1] * 6, "a living owner notices nothing"
+    assert a.held == before, "a living owner notices nothing"
     for market in MARKETS:
         await client.hincrby(keys.lease(market, Role.WRITER), "expires_ms", shift)
     await client.zincrby(keys.replicas(Role.WRITER), shift, "a")
@@ -232,7 +233,7 @@ async def test_an_older_builds_leases_are_understood(client: Redis) -> None:
     assert not a.held
     await client.hset(keys.lease(BTC, Role.WRITER), "expires_ms", str(now_ms - 1))
     await a.renew()
-    assert a.held[BTC].epoch == 4
+    assert a.held[BTC].epoch > 3
 
 
 @asynccontextmanager
@@ -355,7 +356,7 @@ async def test_a_zombie_whose_market_was_taken_and_given_back_works_under_a_new_
     scripts = Scripts(client)
     assert await scripts.call("give_lease", [keys.lease(BTC, Role.WRITER)], [old.epoch, old.token]) == b"NOT YOURS"
     await zombie.renew()
-    assert zombie.held[BTC].epoch == old.epoch + 2
+    assert zombie.held[BTC].epoch > old.epoch + 1
 
 
 async def test_leases_are_kept_while_only_the_counter_of_handovers_does_not_answer(client: Redis) -> None:

@@ -96,7 +96,7 @@ async def test_a_new_epoch_counts_from_one_and_the_old_owner_is_fenced(
     old = await lease_of(Role.INGESTOR, "a")
     await market_log.publish(old, 1, events(1, 2))
     new = await lease_of(Role.INGESTOR, "a")
-    assert new.epoch == old.epoch + 1
+    assert new.epoch > old.epoch
     with pytest.raises(Fenced):
         await market_log.publish(old, 3, events(3))
     await market_log.publish(new, 1, events(5))

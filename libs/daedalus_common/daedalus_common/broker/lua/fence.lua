@@ -56,17 +56,17 @@ local function from_elsewhere(server)
   return redis.error_reply('CONFLICT the server is another process')
 end
 
--- Greater than any before, also than one that only the lost end of a sequence held: quarters of a second since 2026,
--- which are an int32 until 2043. (Nothing is lost and durable and begun again within one.)
-local function next_generation(generation)
-  local following = (tonumber(generation) or 0) + 1
+-- The next generation or epoch: greater than any before, also than one that only the lost end held, which would be
+-- given a second time. Quarters of a second since 2026, an int32 until 2043. (No server comes back within one.)
+local function next_number(last)
+  local following = (tonumber(last) or 0) + 1
   local quarter = math.floor(server_ms() / 250) - 7068902400
   return string.format('%.0f', quarter < 2147483647 and math.max(following, quarter) or following)
 end
 
 -- The generation to append in. A new one begins with the sequence, and wherever its end may have been lost.
 local function current_generation(seq, generation, server, here, lost)
-  if not seq or lost or (server and server ~= here and here ~= '') then return next_generation(generation) end
+  if not seq or lost or (server and server ~= here and here ~= '') then return next_number(generation) end
   return generation or '0'
 end
 

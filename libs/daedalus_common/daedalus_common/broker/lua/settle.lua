@@ -37,7 +37,7 @@ if ts ~= '' then redis.call('HSET', KEYS[7], 'ts', ts) end
 if is_raised then return 0 end
 local untouched = at[4] ~= ARGV[3]
 local seq = math.max(tonumber(at[1]) or 0, tonumber(ARGV[11]))
-local generation = next_generation(math.max(tonumber(at[3]) or 0, tonumber(ARGV[10])))
+local generation = next_number(math.max(tonumber(at[3]) or 0, tonumber(ARGV[10])))
 redis.call('HSET', KEYS[7], 'seq', string.format('%.0f', seq))
 redis.call('HDEL', KEYS[7], 'unsettled') -- what came until now is dealt with below
 begin_generation(KEYS[7], generation, ARGV[3], stream_info(KEYS[1], 'last-generated-id'))
