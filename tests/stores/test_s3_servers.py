@@ -183,7 +183,8 @@ def test_of_simultaneous_completions_one_succeeds_but_on_some_servers_more(serve
         if flawed and counts[-1] > 1:
             break
     assert min(counts) >= 1
-    assert (max(counts) > 1) == flawed, f"{server.name}: {counts} of 8 succeeded; FLAWS says otherwise"
+    if Flaw.SEVERAL_RARELY_COMPLETE not in server.flaws:
+        assert (max(counts) > 1) == flawed, f"{server.name}: {counts} of 8 succeeded; FLAWS says otherwise"
 
 
 def test_more_objects_than_a_listing_gives_at_once_are_all_listed(server_settings: StoreSettings) -> None:

@@ -39,8 +39,8 @@ def impatient(settings: StoreSettings) -> S3Store:
 
 
 @pytest.fixture
-def gateway(s3_server: SeaweedServer) -> Iterator[S3Gateway]:
-    with S3Gateway(s3_server.endpoint_url) as gateway:
+def gateway(seaweedfs: SeaweedServer) -> Iterator[S3Gateway]:
+    with S3Gateway(seaweedfs.endpoint_url) as gateway:
         yield gateway
 
 
@@ -90,8 +90,8 @@ def test_a_host_without_an_address_is_told(s3_settings: StoreSettings) -> None:
         impatient(replace(s3_settings, endpoint_url="http://nowhere.invalid:9000")).probe()
 
 
-def test_https_to_a_server_of_http_is_told(s3_settings: StoreSettings, s3_server: SeaweedServer) -> None:
-    url = f"https://127.0.0.1:{s3_server.port}"
+def test_https_to_a_server_of_http_is_told(s3_settings: StoreSettings, seaweedfs: SeaweedServer) -> None:
+    url = f"https://127.0.0.1:{seaweedfs.port}"
     with pytest.raises(StoreMisconfigured, match=r"no TLS with https.*check http/https"):
         impatient(replace(s3_settings, endpoint_url=url)).probe()
 

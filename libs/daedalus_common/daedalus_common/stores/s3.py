@@ -31,6 +31,7 @@ from daedalus_common.stores.object_store import (
 )
 from daedalus_common.stores.range_input import open_range_input
 from daedalus_common.stores.s3_errors import Place, http_status, mask, translate
+from daedalus_common.stores.s3_expect import mend_expect
 from daedalus_common.stores.settings import StoreSettings
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ _INPUT_BUFFER_BYTES = 64 * 1024  # what pyarrow asks for first when it looks for
 _OUTPUT_BUFFER_BYTES = 1024 * 1024
 _PROBE_WRITERS = 2  # on SeaweedFS whoever comes second waits for a second
 _CHAIN_WITH_FIXED_KEYS = frozenset({"env", "shared-credentials-file", "config-file"})
+
+
+mend_expect()
 
 
 class S3Store:
