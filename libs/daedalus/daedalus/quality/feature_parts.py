@@ -76,8 +76,11 @@ def _check_partition(store: ObjectStore, name: str, infos: list[ObjectInfo], cou
             found, covers, problem = _read(store, info.key)
         except ObjectMissing:
             continue  # replaced since it was listed
-        made = covers.made or info.modified
-        covered |= {each.key for each in infos if each.key != info.key and each.key in covers and each.modified <= made}
+        if covers:  # few do, and looking at every name for each part would take the square of their number
+            made = covers.made or info.modified
+            covered |= {
+                each.key for each in infos if each.key != info.key and each.key in covers and each.modified <= made
+            }
         if problem is not None:
             count.problems.append(problem)
         rows.append((info.key, found))

@@ -4,17 +4,20 @@ The writer moves its cursor when every object of a run is durable. So all before
 there when objects are listed later, and what a writer at work stores meanwhile is only more.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from redis.exceptions import RedisError
 
 from daedalus.operations.server import groups_or_none
-from daedalus.quality.ledger import Waiting
+from daedalus.quality.ledger import LOSS, Waiting
 from daedalus_common.batches import RawEntry
 from daedalus_common.broker import keys
 from daedalus_common.broker.client import Client
 from daedalus_common.broker.cluster import ClusterClient
+from daedalus_common.entries import ForeignEntry, decode
+from daedalus_common.events import Gap
+from daedalus_common.gap_tracking import GapEvent
 from daedalus_common.markets import Market
 
 _LOOKED_AT = 100
@@ -53,15 +56,27 @@ async def _of_market(client: Client, market: Market) -> Waiting | None:
     writer = next((info for info in groups if info["name"] == b"writer"), None)
     cursor = "0-0" if writer is None else writer["last-delivered-id"].decode()
     entries = cast(list[RawEntry], await client.xrange(raw, f"({cursor}", "+", _LOOKED_AT))
-    return Waiting((int(generation or 0), int(seq or 0)), _first(entries))
+    return _waiting((int(generation or 0), int(seq or 0)), entries)
 
 
-def _first(entries: Iterable[RawEntry]) -> tuple[int, int] | None:
-    for _, fields in entries:
+def _waiting(newest: tuple[int, int], entries: Iterable[RawEntry]) -> Waiting:
+    for id_, fields in entries:
         generation, seq = _number(fields.get(b"g")), _number(fields.get(b"s"))
         if generation is not None and seq is not None:
-            return generation, seq
-    return None
+            return Waiting(newest, (generation, seq), _loss(id_, fields, generation, seq))
+    return Waiting(newest, None)
+
+
+def _loss(id_: bytes, fields: Mapping[bytes, bytes], generation: int, seq: int) -> GapEvent | None:
+    try:
+        event = decode(fields.get(b"e", b""))
+    except ForeignEntry:
+        return None
+    if not isinstance(event, Gap) or event.reason != LOSS:
+        return None
+    ms, sub = map(int, id_.split(b"-"))
+    ts = _number(fields.get(b"t")) or 0
+    return GapEvent(generation, ms, sub, seq, ts, event.capture_ts, event.channel, event.reason, lost=event.lost)
 
 
 def _number(text: bytes | None) -> int | None:
