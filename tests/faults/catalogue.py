@@ -3,6 +3,7 @@
 from daedalus_common.leases import Role
 from faults import exchange_faults, process_faults, redis_faults, store_faults
 from faults.cells import NOBODY_WATCHED, Cell
+from faults.network_faults import Traffic, network_faults
 from faults.pipeline import ROLES, STALE_SECONDS, TTL_SECONDS
 
 PAST_LEASE = (TTL_SECONDS + 0.3, TTL_SECONDS + 1.5)
@@ -12,6 +13,10 @@ AWAY = NOBODY_WATCHED | {"spool_lost"}
 late, and a gap stands before those of the spool."""
 LONG_AWAY = AWAY | {"server_lost"}
 BOOK_ANEW = frozenset({"reconnect", "resync"})
+
+COMMANDS = Traffic(latency=(0.02, 0.15), request_bytes=5_000, reply_bytes=5_000, bytes_per_second=60_000)
+UPLOADS = Traffic(latency=(0.05, 0.25), request_bytes=20_000, reply_bytes=1_000, bytes_per_second=100_000)
+"""Objects of 2 to 15 kB, whose answers are headers."""
 
 _MOVES = {Role.INGESTOR: "published", Role.WRITER: "written", Role.FEATURIZER: "featurized"}
 
@@ -59,30 +64,13 @@ def _processes() -> list[Cell]:
 
 
 def _redis() -> list[Cell]:
-    network = redis_faults.network
     return [
         Cell("redis", "kill -9", redis_faults.killed, (0.1, 1.5), gaps=LONG_AWAY),
         Cell("redis", "restart", redis_faults.restarted, (0.0, 0.5)),
         Cell("redis", "SIGSTOP", redis_faults.frozen, (0.5, 4.0), gaps=AWAY),
-        Cell("redis", "latency", network(lambda p, r: p.latency(r.uniform(0.02, 0.15), 0.05)), (1.0, 3.0)),
-        Cell("redis", "reset", network(lambda p, _: p.reset()), (0.3, 1.0)),
-        Cell(
-            "redis", "reset of every connection", network(lambda p, _: p.reset(keep_on=True)), (0.5, 3.0),
-            gaps=AWAY,
-        ),
-        Cell("redis", "half-open", network(lambda p, _: p.half_open()), (1.5, 3.0), gaps=AWAY),
-        Cell(
-            "redis", "cut replies", network(lambda p, r: p.truncate(r.randint(1, 5000))), (0.5, 2.0),
-            gaps=AWAY,
-        ),
-        Cell(
-            "redis", "cut commands", network(lambda p, r: p.truncate_requests(r.randint(1, 5000))), (0.5, 2.0),
-            gaps=AWAY,
-        ),
-        Cell("redis", "bandwidth", network(lambda p, _: p.bandwidth(60_000)), (1.0, 3.0), gaps=AWAY),
-        Cell(
-            "redis", "slow close", network(lambda p, r: p.slow_close(r.uniform(0.5, 1.5))), (1.0, 2.0),
-            gaps=AWAY,
+        *(
+            Cell("redis", name, action, hold, gaps=frozenset() if name in ("latency", "reset") else AWAY)
+            for name, (action, hold) in network_faults(redis_faults.proxy_of, COMMANDS).items()
         ),
         Cell("redis", "maxmemory", redis_faults.out_of_memory, (1.0, 4.0), gaps=AWAY),
         Cell(
@@ -94,14 +82,21 @@ def _redis() -> list[Cell]:
 
 
 def _store() -> list[Cell]:
-    server, network = store_faults.server, store_faults.network
+    server = store_faults.server
+    network = network_faults(store_faults.proxy_of, UPLOADS)
+    # A reset that is over at once meets nothing where no connection happens to be open.
+    del network["reset"]
     found = {
         "500": (server(lambda f, _: f.answer(500, "InternalError", share=0.7)), (1.0, 3.0)),
         "503": (server(lambda f, _: f.answer(503, "SlowDown", share=0.7)), (1.0, 3.0)),
         "403": (server(lambda f, _: f.answer(403, "AccessDenied")), (0.5, 2.0)),
         "timeout after commit": (server(lambda f, _: f.lose_answers(share=0.5)), (1.0, 2.5)),
+        "silence after commit": (
+            server(lambda f, r: f.lose_answers(share=0.5, silent_seconds=r.uniform(1.0, 3.0))),
+            (2.0, 4.0),
+        ),
         "slow": (server(lambda f, r: f.slow(r.uniform(0.2, 1.0))), (1.0, 3.0)),
-        "reset": (network(lambda p, _: p.reset(keep_on=True)), (0.5, 2.0)),
+        **network,
     }
     s3, local = frozenset({"s3"}), frozenset({"local", "disks"})
     # A writer that starts meanwhile is refused and ends with the fix; its supervisor starts it again.

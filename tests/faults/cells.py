@@ -28,7 +28,7 @@ class Trial:
     """Violations of I8."""
     is_zombie: bool = False
     lost_from_ns: int | None = None
-    """When the oldest entry was made that Redis lost."""
+    """When the oldest entry was made that Redis lost, or the newest before it; None: it lost none."""
 
 
 Action = Callable[["Rig", Random], AbstractContextManager[Trial]]
@@ -85,4 +85,4 @@ class Window:
     error: str | None = None
     """Why the fault could not be brought about or healed."""
     lost_from_ns: int | None = None
-    """Of a Redis that lost its newest entries: when the oldest of them was made."""
+    """Where Redis lost its newest entries: about when the oldest of them was made. It alone explains `server_lost`."""

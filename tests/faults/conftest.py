@@ -13,14 +13,15 @@ from support.bronze import BronzeBuilder
 from support.etl_runs import BTC, PARAMS, History, expected
 from support.live_parts import write_live
 from support.market_events import market_events
+from support.quality_gaps import write_gap_rows
 
 
 @pytest.fixture
 def evidence(tmp_path: Path) -> Evidence:
     """Ten minutes of BTC/USDT: Bronze, Silver and Gold, beginning with a genesis and one gap per channel."""
     events = _events()
-    builder = BronzeBuilder(LocalDisk(tmp_path, fsync=False), BTC)
-    builder.write(events)
+    BronzeBuilder(LocalDisk(tmp_path, fsync=False), BTC).write(events)
+    write_gap_rows(tmp_path, BTC)
     told = History(BTC, tuple(events))
     write_live(tmp_path, told, sorted({name.partition("/")[2] for name in expected(told)}))
     return Evidence(

@@ -103,6 +103,11 @@ class Evidence:
         """Each market's gap events in stream order: place, seq, channel, reason, lost and capture_ts (ns)."""
         return {market: self._gaps(market) for market in self.markets}
 
+    @cached_property
+    def gap_rows(self) -> Mapping[Market, pl.DataFrame]:
+        """Each market's rows of quality/gaps: the same columns, phase and end_ts (ns)."""
+        return {market: self._gap_rows(market) for market in self.markets}
+
     def has_table(self, market: Market, table: str) -> bool:
         return any((self.data / "bronze" / "ccxt" / table).glob(f"{market.partition}/**/*.parquet"))
 
@@ -126,4 +131,18 @@ class Evidence:
                 *PLACE, "seq", pl.col("channel").cast(pl.String), pl.col("reason").cast(pl.String), "lost",
                 pl.col("capture_ts").dt.epoch("ns"),
             )
+        )  # fmt: skip
+
+    def _gap_rows(self, market: Market) -> pl.DataFrame:
+        files = self.data / "quality" / "gaps" / market.partition
+        if not any(files.glob("**/*.parquet")):
+            return pl.DataFrame()
+        return (
+            pl.scan_parquet(f"{files}/**/*.parquet", hive_partitioning=False)
+            .select(
+                *PLACE, "seq", pl.col("phase", "channel", "reason").cast(pl.String), "lost",
+                pl.col("capture_ts", "end_ts").dt.epoch("ns"),
+            )
+            .sort(PLACE)
+            .collect()
         )  # fmt: skip

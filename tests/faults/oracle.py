@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from faults.evidence import Evidence, Violation
 from faults.oracle_features import features_follow_from_bronze
 from faults.oracle_gaps import no_needless_gap
+from faults.oracle_quality import every_gap_is_a_row
 from faults.oracle_rows import everything_sent_is_there, order_holds, row_keys_are_unique
 from faults.oracle_usage import memory_and_files_are_bounded
 
@@ -24,6 +25,7 @@ PROMISES: dict[str, str] = {
 
 _CHECKS: tuple[Callable[[Evidence], Iterator[Violation]], ...] = (
     everything_sent_is_there,
+    every_gap_is_a_row,
     row_keys_are_unique,
     order_holds,
     features_follow_from_bronze,

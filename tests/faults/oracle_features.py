@@ -58,8 +58,8 @@ def unsure_spans(evidence: Evidence, market: Market) -> list[Span]:
     for window in evidence.windows:
         after = [at for at in times if at > window.began_ns]
         in_time = bool(after) and after[0] <= max(window.ended_ns, window.healed_ns + BEGIN_ANEW_NS)
-        if "server_lost" in window.cell.gaps and in_time:
-            lost_from = min(window.began_ns, window.lost_from_ns or window.began_ns)
+        if window.lost_from_ns is not None and in_time:
+            lost_from = min(window.began_ns, window.lost_from_ns)
             spans.append((lost_from - UNSURE_BEFORE_NS, after[0]))
     return spans
 

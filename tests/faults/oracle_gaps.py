@@ -7,6 +7,7 @@ must have seen a connection that carried the channel end since the channel's las
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from daedalus.quality.ledger import LOSS
 from daedalus.summary.ledger import Feed
 from daedalus_common.events import Channel
 from daedalus_common.markets import Market
@@ -48,6 +49,7 @@ def explained(reason: str, at_ns: int, windows: Sequence[Window]) -> bool:
     late = HANDING_OVER_SECONDS if reason in NOBODY_WATCHED else LATE_SECONDS
     return any(
         reason in window.cell.gaps
+        and (reason != LOSS or window.lost_from_ns is not None)
         and window.began_ns - EARLY_SECONDS * SECOND <= at_ns <= window.ended_ns + late * SECOND
         for window in windows
     )

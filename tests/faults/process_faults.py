@@ -2,8 +2,8 @@
 
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from random import Random
 from typing import Any
 
@@ -13,6 +13,7 @@ from faults.cells import Action, Trial
 from faults.pipeline import SYMBOLS, TTL_SECONDS, Replica
 from faults.rig import OLDER_ROLES, Rig
 from faults.tools.processes import MemoryLimit
+from faults.tools.s3_faults import Written
 
 FENCED = r"lease lost|another owner|market lost|Fenced|fenced"
 """What a replica says that finds its lease taken."""
@@ -182,33 +183,29 @@ def _wake(rig: Rig, role: Role, victim: Replica, others: list[Replica], said: in
     for replica in others:
         replica.signal(signal.SIGSTOP)
     time.sleep(0.1)  # a command that is on its way arrives
-    before, epochs = _footprint(rig, role), rig.progress.epochs(role)
-    victim.signal(signal.SIGCONT)
-    _says_so(victim, said, AWAKE_SECONDS)
-    after = _footprint(rig, role)
-    if rig.progress.epochs(role) != epochs:
-        return False
-    trial.zombie += [f"{victim.name} woke up and changed {name}" for name in _changes(before, after)]
+    before, epochs = rig.progress.footprint(role), rig.progress.epochs(role)
+    # Of the writers: while the others stand still, so do their uploads.
+    with rig.lake.watched() if role is Role.WRITER else nullcontext(dict[str, Written]()) as written:
+        victim.signal(signal.SIGCONT)
+        _says_so(victim, said, AWAKE_SECONDS)
+        after = rig.progress.footprint(role)
+        if rig.progress.epochs(role) != epochs:
+            return False
+    changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    changes = [*changed, *_unplanned(before, written)]
+    trial.zombie += [f"{victim.name} woke up and changed {name}" for name in changes]
     return True
 
 
-def _footprint(rig: Rig, role: Role) -> dict[str, Any]:
-    found = rig.progress.footprint(role)
-    if role is Role.WRITER:
-        found |= {f"object {key}": size for key, size in rig.lake.objects().items()}
-    return found
-
-
-def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """What differs; but for objects which a committed plan names and that were not there yet.
+def _unplanned(before: dict[str, Any], written: Mapping[str, Written]) -> list[str]:
+    """What was written but for objects which a committed plan names and that were not there yet.
 
     A store knows no leases: an upload that was under way when the zombie fell asleep may go on. What it makes is what
     the new owner will make of the same plan, under the same name, and whoever comes second leaves it as it is.
     """
     plans = [plan for name, found in before.items() if name.endswith(" plans") for plan in found.values()]
-    planned = {f"object {object_key(segment)}" for plan in plans for segment in Plan.decode(plan).segments}
-    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
-    return [name for name in names if name in before or name not in planned]
+    planned = {object_key(segment) for plan in plans for segment in Plan.decode(plan).segments}
+    return sorted(f"object {key}: {how}" for key, how in written.items() if how != "created" or key not in planned)
 
 
 def _all_awake(replicas: list[Replica]) -> None:

@@ -91,7 +91,7 @@ class Progress:
             for stream in keys.STREAMS:
                 key = keys.stream(market, stream)
                 for group in self._groups(market, stream):
-                    if id_of(group["last-delivered-id"]) < id_of(ends.ids.get(key, "0-0")):
+                    if self._waits(key, group, ends.ids.get(key, "0-0")):
                         return f"{key}: {group['name'].decode()} has not passed {ends.ids[key]}"
         return None
 
@@ -101,9 +101,9 @@ class Progress:
         for market in self._markets:
             for stream in keys.STREAMS:
                 key = keys.stream(market, stream)
-                last = id_of(_text(self._info(key).get("last-generated-id", b"0-0")))
+                last = _text(self._info(key).get("last-generated-id", b"0-0"))
                 for group in self._groups(market, stream):
-                    if id_of(group["last-delivered-id"]) < last:
+                    if self._waits(key, group, last):
                         found[f"{key} {group['name'].decode()}"] = int(group["lag"] or -1)
         return found
 
@@ -145,6 +145,11 @@ class Progress:
             (_text(g["last-delivered-id"]) for g in self._groups(market, stream) if g["name"] == group),
             None,
         )
+
+    def _waits(self, key: str, group: Mapping[str, Any], last: str) -> bool:
+        """Is there an entry up to this id that the group has not passed? Behind a lost tail ids go on without one."""
+        passed = _text(group["last-delivered-id"])
+        return id_of(passed) < id_of(last) and bool(self._client.xrange(key, f"({passed}", last, count=1))
 
     def _info(self, key: str) -> Any:
         try:

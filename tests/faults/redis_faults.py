@@ -1,30 +1,49 @@
-"""Faults of Redis and of the network before it."""
+"""Faults of Redis."""
 
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
-from faults.cells import Action, Trial
+from faults.cells import Trial
+from faults.progress import id_of
 from faults.rig import Rig
 from faults.tools.tcp_proxy import TcpProxy
 
-Bring = Callable[[TcpProxy, Random], None]
 _ADDED = re.compile(rb"XADD\r\n\$\d+\r\n[^\r]+\r\n(?:\$\d+\r\n[A-Z~=]+\r\n)*\$\d+\r\n(\d{13})-\d+\r\n")
 """In an append-only file: the milliseconds of an entry's id."""
+PAUSE_MS = 2000
+"""For a look at the ends of 12 streams, which takes some ms."""
 
 
 @contextmanager
 def killed(rig: Rig, rng: Random) -> Iterator[Trial]:
-    """kill -9 and a start from the append-only file."""
+    """kill -9 and a start from the append-only file.
+
+    While a sync is under way the server puts off writing that file, for up to 2 s: then the newest entries are lost.
+    """
+    trial = Trial()
+    rig.client.client_pause(PAUSE_MS, all=False)  # nothing is written between the look and the end
+    before = rig.progress.ends().ids
     rig.stack.valkey.kill()
     try:
-        yield Trial()
+        yield trial
     finally:
-        rig.stack.valkey.start()
+        rig.redis_proxy.reset(keep_on=True)  # nor between the start and the look
+        try:
+            rig.stack.valkey.start()
+            trial.lost_from_ns = oldest_lost_ns(before, rig.progress.ends().ids)
+        finally:
+            rig.redis_proxy.heal()
+
+
+def oldest_lost_ns(before: Mapping[str, str], after: Mapping[str, str]) -> int | None:
+    """The time of the newest entry that is left in a stream that goes less far than before; None: all do."""
+    left = [id_of(after[key]) for key, id_ in before.items() if id_of(after[key]) < id_of(id_)]
+    return min(left)[0] * 1_000_000 if left else None
 
 
 @contextmanager
@@ -47,20 +66,9 @@ def frozen(rig: Rig, rng: Random) -> Iterator[Trial]:
         rig.stack.valkey.resume()
 
 
-def network(bring: Bring) -> Action:
-    """What `bring` does to the proxy."""
-
-    @contextmanager
-    def action(rig: Rig, rng: Random) -> Iterator[Trial]:
-        proxy = rig.redis_proxy
-        hits = proxy.hits
-        bring(proxy, rng)
-        try:
-            yield Trial(touched=lambda: proxy.hits - hits)
-        finally:
-            proxy.heal()
-
-    return action
+def proxy_of(rig: Rig) -> TcpProxy:
+    """What stands before Redis."""
+    return rig.redis_proxy
 
 
 @contextmanager
@@ -112,9 +120,10 @@ def tail_lost(rig: Rig, rng: Random) -> Iterator[Trial]:
     valkey = rig.stack.valkey
     time.sleep(rng.uniform(0.2, 0.8))
     valkey.kill()
+    killed_ns = time.time_ns()
     cut = _cut(rig.aof_folder, rng.randint(20_000, 200_000))
     try:
-        yield Trial(touched=lambda: len(cut), lost_from_ns=_oldest_entry_ns(cut))
+        yield Trial(touched=lambda: len(cut), lost_from_ns=_oldest_entry_ns(cut) or killed_ns)
     finally:
         valkey.start()
 

@@ -37,7 +37,7 @@ STOP_SECONDS = 60.0
 BEGIN_SECONDS = 15.0
 SUPERVISION_SECONDS = 0.5
 OLDER_ROLES = (Role.WRITER, Role.FEATURIZER)
-"""The ingestor of the older build records trades again that it has forgotten; see docs/reliability.md."""
+"""The ingestor of the older build records trades again that a new subscriber is sent; see docs/reliability.md."""
 
 
 class Rig:

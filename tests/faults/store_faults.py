@@ -1,4 +1,4 @@
-"""Faults of the object store and of the network before it."""
+"""Faults of the object store."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,20 +28,9 @@ def server(bring: Callable[[S3Faults, Random], None]) -> Action:
     return action
 
 
-def network(bring: Callable[[TcpProxy, Random], None]) -> Action:
-    """What `bring` does to the connections of the store."""
-
-    @contextmanager
-    def action(rig: Rig, rng: Random) -> Iterator[Trial]:
-        proxy = lake_of(rig).proxy
-        hits = proxy.hits
-        bring(proxy, rng)
-        try:
-            yield Trial(touched=lambda: proxy.hits - hits)
-        finally:
-            proxy.heal()
-
-    return action
+def proxy_of(rig: Rig) -> TcpProxy:
+    """What stands before the store."""
+    return lake_of(rig).proxy
 
 
 def disk(bring: Callable[[FaultyDisk], None]) -> Action:

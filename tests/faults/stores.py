@@ -1,14 +1,15 @@
 """Where a run's Parquet goes: a folder, or a bucket of a real S3 server behind a gateway that fails on command."""
 
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from faults.tools.disk import FaultyDisk
-from faults.tools.s3_faults import S3Faults
+from faults.tools.s3_faults import S3Faults, Written
 from faults.tools.tcp_proxy import TcpProxy
 from support.seaweedfs import ADMIN, SeaweedServer
 
@@ -29,9 +30,19 @@ class LocalLake:
         """The configuration's `storage` section."""
         return {role: {"backend": "local", "base_dir": str(self.data)} for role in ROLES}
 
-    def objects(self) -> dict[str, int]:
-        """Every object's size by its key."""
-        return {str(p.relative_to(self.data)): p.stat().st_size for p in self.data.rglob("*.parquet")}
+    @contextmanager
+    def watched(self) -> Iterator[dict[str, Written]]:
+        """By its key, what became of each object meanwhile; it is told at the end."""
+        before, written = self._objects(), dict[str, Written]()
+        yield written
+        after = self._objects()
+        written |= dict.fromkeys(after.keys() - before.keys(), "created")
+        written |= dict.fromkeys(before.keys() - after.keys(), "deleted")
+        written |= {key: "replaced" for key in after.keys() & before.keys() if before[key] != after[key]}
+
+    def _objects(self) -> dict[str, tuple[int, int]]:
+        stats = {str(path.relative_to(self.data)): path.stat() for path in self.data.rglob("*.parquet")}
+        return {key: (stat.st_size, stat.st_mtime_ns) for key, stat in stats.items()}
 
     def fetch(self) -> Path:
         """A folder that holds all data and stays."""
@@ -70,14 +81,18 @@ class S3Lake:
         }
         return {role: {"backend": "s3", "s3": s3} for role in ROLES}
 
-    def objects(self) -> dict[str, int]:
-        """Every object's size by its key, asked of the server itself."""
-        pages = self.server.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
-        return {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", ())}
+    @contextmanager
+    def watched(self) -> Iterator[dict[str, Written]]:
+        """As `LocalLake.watched`. To list 25,000 objects takes longer than a lease lasts."""
+        written: dict[str, Written] = {}
+        with self.faults.watched() as by_path:
+            yield written
+        written |= {path.removeprefix(f"/{BUCKET}/"): how for path, how in by_path.items()}
 
     def fetch(self) -> Path:
         """Downloads everything; the folder that holds it."""
         client = self.server.client()
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
 
         def download(key: str) -> None:
             path = self._folder / key
@@ -85,7 +100,7 @@ class S3Lake:
             client.download_file(BUCKET, key, str(path))
 
         with ThreadPoolExecutor(8) as pool:
-            for _ in pool.map(download, self.objects()):
+            for _ in pool.map(download, [item["Key"] for page in pages for item in page.get("Contents", ())]):
                 pass
         return self._folder
 

@@ -16,6 +16,7 @@ from faults.oracle import judge
 from faults.oracle_usage import LIMITS_BYTES, MAX_FILES
 from faults.usage import Life, Sample
 from support.etl_runs import BTC
+from support.quality_gaps import write_gap_rows
 
 Change = Callable[[pa.Table], pa.Table]
 
@@ -183,6 +184,7 @@ def test_a_second_start_needs_a_cause(evidence: Evidence) -> None:
 def test_a_declared_gap_covers_what_was_lost_there_and_only_there(evidence: Evidence) -> None:
     """The trade after the first heartbeat was never seen; the heartbeat's place holds the gap."""
     gap = spoil(evidence, "bronze/ccxt/control", as_gap("reconnect", "trades"))
+    write_gap_rows(gap.data, BTC)
     [path] = (gap.data / "bronze/ccxt/control").rglob("*.parquet")
     control = pq.ParquetFile(path).read()
     row = control["reason"].to_pylist().index("reconnect")
@@ -232,5 +234,12 @@ def test_only_rows_between_a_lost_tail_and_the_next_genesis_are_excused(evidence
     start = lost_tail.began_ns
     reaches_back = replace(lost_tail, lost_from_ns=start - 10**9)
     assert broken(replace(missing, windows=(reaches_back,))) == {"I4"}
-    before_genesis = replace(lost_tail, began_ns=start - 10**9)
+    before_genesis = replace(reaches_back, began_ns=start - 10**9)
     assert broken(replace(missing, windows=(before_genesis,))) == {"I4"}
+
+
+def test_a_loss_is_needless_where_redis_kept_everything(evidence: Evidence) -> None:
+    gap = spoil(evidence, "bronze/ccxt/control", as_gap("server_lost", "control"))
+    kill = window(gap, frozenset({"server_lost"}))
+    assert "I7" in broken(replace(gap, windows=(kill,)))
+    assert "I7" not in broken(replace(gap, windows=(replace(kill, lost_from_ns=kill.began_ns),)))

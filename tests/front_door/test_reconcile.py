@@ -174,6 +174,12 @@ def test_a_market_in_which_nothing_happened_has_an_empty_sequence():
     assert (found.first, found.last, found.whole) == (8, 7, True)
 
 
+def test_a_hole_beside_a_gap_of_events_that_never_had_a_number_is_not_whole():
+    spool_lost = DeclaredGap((0, 5, 0), "control", "spool_lost", lost=3)
+    found = check_sequence(BTC, 1, 4, numbers(1, 4), [spool_lost])
+    assert (found.lost, found.missing, found.whole) == (0, 2, False)
+
+
 @given(count=st.integers(1, 60), data=st.data())
 def test_a_loss_is_reconciled_exactly_when_a_gap_was_written_in_its_place(count, data):
     lost = data.draw(st.sets(st.integers(0, count - 1), max_size=count - 1))

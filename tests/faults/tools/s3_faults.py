@@ -11,12 +11,17 @@ import http.client
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
+from urllib.parse import unquote, urlsplit
 
 from support.s3_gateway import Answer, Ask, Fault, Request, S3Gateway, answer, cut_at_once, cut_the_body
+
+Written = Literal["created", "replaced", "deleted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class S3Faults:
         self._healed = threading.Event()
         self._lock = threading.Lock()
         self._asked: Counter[str] = Counter()
+        self._written: dict[str, Written] | None = None
         self._closed = False
         self.hits = 0
         self._gateway = _Gateway(upstream_url, self._respond)
@@ -119,6 +125,15 @@ class S3Faults:
     ) -> None:
         self.close()
 
+    @contextmanager
+    def watched(self) -> Iterator[dict[str, Written]]:
+        """What becomes of objects meanwhile, by the path of the request."""
+        written = self._written = dict[str, Written]()
+        try:
+            yield written
+        finally:
+            self._written = None
+
     def _add(self, fault: Fault, share: float, methods: tuple[str, ...]) -> None:
         with self._lock:
             self._rules.insert(0, _Rule(fault, share, methods))
@@ -128,10 +143,19 @@ class S3Faults:
             self._asked[request.method] += 1
             rule = next((rule for rule in self._rules if rule.meets(request, self._chance.random)), None)
             self.hits += rule is not None
+        noted = partial(self._note, request, ask)
         try:
-            return ask() if rule is None else rule.fault(ask)
+            return noted() if rule is None else rule.fault(noted)
         except (OSError, http.client.HTTPException):
             return None  # the server is away or does not answer: neither does the gateway
+
+    def _note(self, request: Request, ask: Ask) -> Answer:
+        said, written = ask(), self._written
+        if written is not None and said.status < 300 and request.method in ("PUT", "DELETE"):
+            conditional = any(name.lower() == "if-none-match" for name, _ in request.headers)
+            made: Written = "created" if conditional else "replaced"
+            written[unquote(urlsplit(request.path).path)] = "deleted" if request.method == "DELETE" else made
+        return said
 
 
 class _Gateway(S3Gateway):

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from daedalus.quality.ledger import LOSS
 from daedalus.quality.numbers import holes, once
 from daedalus.summary.ledger import DeclaredGap, Number, Sequence
-from daedalus.summary.reconcile import WHOLE_MARKET
 from daedalus_common.markets import Market
 
 
@@ -36,5 +36,6 @@ def check_sequence(
         last=last,
         holes=holes(np.append(numbers, last + 1), first).pairs(),
         double=tuple(sorted({seq for (_, seq), count in counts.items() if count > 1})),
-        lost=sum(gap.lost or 0 for gap in gaps if gap.channel == WHOLE_MARKET),
+        # What other gaps declare as lost, such as `spool_lost`, never had a number.
+        lost=sum(gap.lost or 0 for gap in gaps if gap.reason == LOSS),
     )
