@@ -171,6 +171,13 @@ def test_after_all_that_every_event_is_stored_once_or_in_a_declared_gap(stack: C
         assert (market["unexplained"], market["double"], market["features"]["double"]) == (0, 0, 0)
 
 
+def test_a_run_of_etl_goes_on_in_another_container(stack: ComposeStack) -> None:
+    for _ in range(2):  # without what the first one left, the second would find the rows of somebody else
+        places = ("--config", "/etc/daedalus/daedalus.yaml", "--output", "s3://daedalus/again")
+        stack.tools("etl", "run", "trades", *places, key="writer")
+    assert [key for key in object_keys(stack) if key.startswith("again/silver/trades/")]
+
+
 def test_an_object_that_somebody_deleted_is_missed(stack: ComposeStack) -> None:
     segments = sorted(key for key in object_keys(stack) if key.startswith("bronze/") and "/orderbook/" in key)
     # Neither the first of a market nor the last: something is before it and after it.

@@ -102,17 +102,22 @@ class ComposeStack:
     def down(self) -> None:
         self.compose("down", "--volumes", "--timeout", "5", seconds=120)
 
-    def compose(self, *arguments: str, seconds: float = 60) -> str:
-        """What it printed. Raises AssertionError when it fails."""
+    def compose(self, *arguments: str, seconds: float = 60, **settings: str) -> str:
+        """What it printed; `settings` are those of .env. Raises AssertionError when it fails."""
         profiles = ["--profile", "demo", "--profile", "tools"] if arguments[0] == "down" else ["--profile", "demo"]
-        return self.run(["docker", "compose", "-f", str(FOLDER / "compose.yaml"), *profiles, *arguments], seconds)
+        return self.run(
+            ["docker", "compose", "-f", str(FOLDER / "compose.yaml"), *profiles, *arguments], seconds, **settings
+        )
 
-    def tools(self, *arguments: str) -> str:
-        """What `daedalus ARGUMENTS` printed, from the image `tools`."""
-        return self.compose("run", "--rm", "--no-deps", "--quiet-pull", "-T", "tools", *arguments, seconds=100)
+    def tools(self, *arguments: str, key: str = "reader") -> str:
+        """What `daedalus ARGUMENTS` printed, from the image `tools`, with the key of that role for the store."""
+        words = ["run", "--rm", "--no-deps", "--quiet-pull", "-T", "tools", *arguments]
+        return self.compose(*words, seconds=100, TOOLS_KEY=key)
 
-    def run(self, command: Sequence[str], seconds: float = 60) -> str:
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=seconds, check=False)
+    def run(self, command: Sequence[str], seconds: float = 60, **settings: str) -> str:
+        done = subprocess.run(
+            command, env=self.env | settings, capture_output=True, text=True, timeout=seconds, check=False
+        )
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr[-3000:]}\n{done.stdout[-1000:]}"
         return done.stdout
 

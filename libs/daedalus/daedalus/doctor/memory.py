@@ -10,7 +10,8 @@ from daedalus.doctor.findings import Finding, error, info, ok, warning
 MIB = 2**20
 
 LITTLE_BYTES = 900 * MIB
-"""Four services and the server took 375 MB with ten markets (docs/benchmarks.md), the system takes as much again."""
+"""Three services and the server took 375 MB with ten markets (docs/benchmarks.md), the compactor 120; the system takes
+as much again."""
 
 TIGHT_BYTES = 4096 * MIB
 """Up to here a peak without swap ends with the kernel killing a process."""
