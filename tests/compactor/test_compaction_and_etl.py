@@ -36,40 +36,46 @@ def recorded() -> History:
     return history(days=3, count=2000, seed=5)
 
 
+@pytest.fixture(scope="module")
+def dense() -> History:
+    """Hours of many flushes."""
+    return history(days=0.5, count=1000, seed=5)
+
+
 def run_etl(lake: Path, out: Path, **how: Any) -> Any:
     executor = TransformExecutor.from_config(CONFIG, input=lake, output=out, state_dir=out.parent / f"{out.name}-state")
     return executor.run("all", **how)
 
 
-def test_etl_over_merged_bronze_makes_the_same_tables(tmp_path: Path, recorded: History) -> None:
+def test_etl_over_merged_bronze_makes_the_same_tables(tmp_path: Path, dense: History) -> None:
     lake = tmp_path / "lake"
-    write_history(lake, recorded, flush=timedelta(minutes=4))
+    write_history(lake, dense, flush=timedelta(minutes=4))
     whole = len(counting(lake, "bronze"))
     compaction = Compaction(LocalDisk(lake, fsync=False), layers=("bronze",))
     assert compaction.run() == 0
     assert len(counting(lake, "bronze")) < whole / 3
     run_etl(lake, tmp_path / "within grace")
-    assert_holds(tmp_path / "within grace", recorded)
+    assert_holds(tmp_path / "within grace", dense)
     assert compaction.run(LATER) == 0
     run_etl(lake, tmp_path / "after grace")
-    assert_holds(tmp_path / "after grace", recorded)
+    assert_holds(tmp_path / "after grace", dense)
 
 
-def test_etl_goes_on_where_it_was_when_the_hour_was_merged_meanwhile(tmp_path: Path, recorded: History) -> None:
+def test_etl_goes_on_where_it_was_when_the_hour_was_merged_meanwhile(tmp_path: Path) -> None:
     lake, out = tmp_path / "lake", tmp_path / "out"
     builder = BronzeBuilder(LocalDisk(lake, fsync=False), BTC, timedelta(seconds=5))
-    dense = history(days=0.01, count=1500, seed=8)
-    builder.write(dense.events[:700])
+    minutes = history(days=0.01, count=1500, seed=8)
+    builder.write(minutes.events[:700])
     age(lake, 1.0)
     run_etl(lake, out)
-    builder.write(dense.events[700:])
+    builder.write(minutes.events[700:])
     age(lake, 24.0)
     compaction = Compaction(LocalDisk(lake, fsync=False), layers=("bronze",))
     compaction.run(timedelta(0))
     compaction.run(LATER)
     assert len(counting(lake, "bronze")) < 20
     run_etl(lake, out)
-    assert_holds(out, dense)
+    assert_holds(out, minutes)
 
 
 def live(out: Path, recorded: History) -> list[str]:
@@ -138,16 +144,14 @@ def test_parts_that_etl_replaced_while_they_were_merged_do_not_come_back(tmp_pat
     assert_holds(out, recorded)
 
 
-def test_deleting_processed_bronze_leaves_nothing_that_a_merged_segment_covered(
-    tmp_path: Path, recorded: History
-) -> None:
+def test_deleting_processed_bronze_leaves_nothing_that_a_merged_segment_covered(tmp_path: Path, dense: History) -> None:
     lake, out = tmp_path / "lake", tmp_path / "out"
-    write_history(lake, recorded, flush=timedelta(minutes=4))
+    write_history(lake, dense, flush=timedelta(minutes=4))
     Compaction(LocalDisk(lake, fsync=False), layers=("bronze",)).run()
     config = parse_config({"ingestion": {"enable_fsync": False}, "etl": {"delete_after_processing": True}})
     executor = TransformExecutor.from_config(config, input=lake, output=out, state_dir=tmp_path / "state")
     executor.run("all")
-    assert_holds(out, recorded)
+    assert_holds(out, dense)
     left = [info.key for info in current(LocalDisk(lake), LocalDisk(lake).list()).objects]
     assert {table_of(key) for key in left} <= {"bronze/ccxt/control"}
     assert {table_of(key) for key in keys_of(LocalDisk(lake))} <= {"bronze/ccxt/control"}

@@ -45,13 +45,13 @@ def facts(number: int, **other: object) -> Facts:
 
 
 def segments(text: str) -> list[Member]:
-    """`a` an object of ten bytes, `A` of sixty, `X` a damaged one, `s` of another schema, `<` older than the one before
+    """`a` an object of ten bytes, `A` of sixty, `!` a damaged one, `s` of another schema, `<` older than the one before
     it, `~` a number that comes again, `e` of etl; in the order of their rows."""
     members = []
     for number, letter in enumerate(text, start=1):
         key = info(f"{HOUR}{number:05d}.parquet", 60 if letter == "A" else 10)
         match letter:
-            case "X":
+            case "!":
                 members.append(Member(key, None))
             case "s":
                 members.append(Member(key, facts(number, schema="other")))
@@ -77,9 +77,9 @@ def segments(text: str) -> list[Member]:
         ("AAA", []),
         ("Aaaaa", ["1-5"]),
         ("AAaaa", ["2-5"]),
-        ("aaaXaaa", ["1-3", "5-7"]),
-        ("aaXaaaa", ["4-7"]),
-        ("XXX", []),
+        ("aaa!aaa", ["1-3", "5-7"]),
+        ("aa!aaaa", ["4-7"]),
+        ("!!!", []),
         ("aaasss", ["1-3", "4-6"]),
         ("aaasaaa", ["1-3", "5-7"]),
         ("aaa<aa", ["1-3", "4-6"]),
@@ -99,7 +99,7 @@ def test_rows_of_other_layers_may_begin_their_numbers_again() -> None:
 
 def test_a_partition_with_rows_of_etl_is_foreign() -> None:
     assert is_foreign(segments("aae"))
-    assert not is_foreign(segments("aaX"))
+    assert not is_foreign(segments("aa!"))
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_it_is_due_since_it_was_closed_or_the_last_object_came() -> None:
     again = due(CLOSED, late, RULES)
     assert again is not None
     assert again.since == NOW + timedelta(minutes=10)
-    assert due(CLOSED, segments("aXa"), RULES) is None
+    assert due(CLOSED, segments("a!a"), RULES) is None
 
 
 def covering(*numbers: int) -> Covers:

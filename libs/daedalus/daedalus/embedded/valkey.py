@@ -31,7 +31,7 @@ SHARE_OF_MEMORY = 0.4
 """Of the machine's; streams are trimmed and take some MB, unless the store is away for hours."""
 _EPHEMERAL_PORTS = range(20_000, 32_000)
 _POLL_SECONDS = 0.05
-_RESERVED: dict[int, socket.socket] = {}
+_RESERVED: set[int] = set()
 """The ports that this process has chosen; what reserves each is held until its end."""
 
 
@@ -143,7 +143,8 @@ def _reserve(port: int) -> bool:
     except OSError:
         mark.close()
         return False
-    _RESERVED[port] = mark
+    mark.detach()  # nobody closes it: the end of the process does
+    _RESERVED.add(port)
     return True
 
 
