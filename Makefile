@@ -13,7 +13,7 @@ BENCH ?= full
 SEEDS ?= 20
 MINUTES ?= 30
 PYTEST_ARGS ?=
-WORKERS ?= 3
+WORKERS ?= 4
 PIPELINES ?= 2
 COMPOSE = cd deploy/compose && $(if $(DEMO),DAEDALUS_CONFIG=./daedalus.demo.yaml )docker compose $(if $(DEMO),--profile demo)
 

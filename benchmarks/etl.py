@@ -43,7 +43,7 @@ class Run:
 
 def measure(bench: Workbench) -> list[Measurement]:
     found: list[Measurement] = []
-    counts = {BUSY: bench.pick(short=240_000, full=720_000), REAL: bench.pick(short=120_000, full=360_000)}
+    counts = {BUSY: bench.pick(short=120_000, full=720_000), REAL: bench.pick(short=60_000, full=360_000)}
     for per_second, books in counts.items():
         with bench.folder() as folder:
             bench.say(f"{per_second:g} updates/s: making {books:,} books of {LEVELS} levels")
@@ -108,7 +108,7 @@ def _pandas_rate(history: History) -> float:
 def _two_workers(bench: Workbench) -> list[Measurement]:
     """Against two commands of one market each, started together: what the machine itself has to give."""
     with bench.folder() as folder:
-        books = bench.pick(short=180_000, full=900_000)
+        books = bench.pick(short=90_000, full=900_000)
         bench.say(f"two markets of {books:,} books, with one worker and with two")
         bronze_history(bench, folder / "in", [BTC, ETH], books=books, per_second=REAL, levels=LEVELS)
         etl(folder, "warm-up", "all", "--limit", "1000")
@@ -139,7 +139,7 @@ def _together_and_apart(folder: Path, number: int) -> tuple[float, float]:
 
 def _memory(bench: Workbench) -> list[Measurement]:
     """A day of 86,400 s at a slow pace, and ten of them (short: a tenth of the books)."""
-    per_second = bench.pick(short=0.25, full=1.0)
+    per_second = bench.pick(short=0.1, full=1.0)
     peaks = {}
     for days in (1, 10):
         with bench.folder() as folder:

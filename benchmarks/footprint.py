@@ -37,7 +37,7 @@ class Reading:
 
 
 def measure(bench: Workbench) -> list[Measurement]:
-    seconds = bench.pick(short=15, full=60)
+    seconds = bench.pick(short=8, full=60)
     with bench.folder() as folder, Stack(folder, CONFIG) as stack:
         processes = {"valkey": psutil.Process(stack.valkey.pid)}
         processes |= {name: stack.start(name).usage for name in ("writer", "featurizer")}

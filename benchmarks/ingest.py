@@ -64,7 +64,7 @@ def measure(bench: Workbench) -> list[Measurement]:
     source = _source(bench)
     updates = source.early + bench.pick(short=800, full=6_000)
     runs: list[dict[str, float]] = []
-    for number in range(repeats := bench.pick(short=2, full=3)):
+    for number in range(repeats := bench.pick(short=1, full=3)):
         bench.say(f"{source.name}: ccxt.pro alone, run {number + 1} of {repeats}")
         bare = _run(bench, source, updates, _bare)
         bench.say(f"{source.name}: the ingestor, run {number + 1} of {repeats}")

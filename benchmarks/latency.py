@@ -46,7 +46,7 @@ class SilverRows:
 
 
 def measure(bench: Workbench) -> list[Measurement]:
-    seconds = bench.pick(short=10, full=60)
+    seconds = bench.pick(short=6, full=60)
     bench.say(f"{len(SYMBOLS)} synthetic markets through all services for {seconds} s")
     markets = [Market("binanceus", symbol) for symbol in SYMBOLS]
     with bench.folder() as folder, Stack(folder, CONFIG) as stack:
