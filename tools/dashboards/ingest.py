@@ -46,7 +46,7 @@ INGEST = Board(
         Panel(
             "graph", "Subscriptions", stacked=True,
             says="Subscriptions by state.",
-            bad="anything but live for minutes; given up needs a person: its symbol may be wrong.",
+            bad="anything but live for minutes, or an exchange that no replica reaches; given up needs a person.",
             runbook="SubscriptionsGivenUp",
             queries=(
                 Query(
@@ -56,6 +56,10 @@ INGEST = Board(
                 Query(
                     f"max by (exchange) (daedalus_ingestor_unknown_symbols{{{OF_EXCHANGE}}})",
                     "{{exchange}} unknown symbols",
+                ),
+                Query(
+                    f"sum by (exchange) (daedalus_ingestor_exchange_reached{{{OF_EXCHANGE}}})",
+                    "{{exchange}} reached by so many replicas",
                 ),
             ),
         ),
