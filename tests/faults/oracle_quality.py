@@ -17,6 +17,8 @@ from faults.evidence import PLACE, Evidence, Violation
 MS = 1_000_000
 EARLY_NS = 1_000_000_000
 """The first half of a transaction that was cut is lost too, a flush earlier."""
+WAITED_NS = 15_000_000_000
+"""A gap ends at the time its event was captured; from a spool that may come into Redis so much later."""
 EVENT = (*PLACE, "seq", "channel", "reason", "lost")
 
 Row = tuple[Any, ...]
@@ -67,7 +69,7 @@ def _doubles(market: Market, phase: str, found: Sequence[Row], windows: Sequence
         by_place.setdefault(row[: len(PLACE)], []).append(row)
     for rows in by_place.values():
         ends = sorted(row[-1] or 0 for row in rows)
-        lost = phase == "closed" and all(_in_a_lost_tail(end, windows) for end in ends[:-1])
+        lost = phase == "closed" and all(_in_a_lost_tail(end, windows, WAITED_NS) for end in ends[:-1])
         if len(rows) > 1 and not lost:
             told = _told(market, rows[0][: len(EVENT)])
             yield Violation("I2", f"quality/gaps: {told} has {len(rows)} rows of phase {phase}", _at(rows[0]))
@@ -77,9 +79,9 @@ def _by_an_older_build(at_ns: int, windows: Sequence[Window]) -> bool:
     return any("older" in window.cell.needs and at_ns <= window.healed_ns for window in windows)
 
 
-def _in_a_lost_tail(at_ns: int, windows: Sequence[Window]) -> bool:
+def _in_a_lost_tail(at_ns: int, windows: Sequence[Window], early_ns: int = EARLY_NS) -> bool:
     return any(
-        window.lost_from_ns is not None and window.lost_from_ns - EARLY_NS <= at_ns <= window.healed_ns
+        window.lost_from_ns is not None and window.lost_from_ns - early_ns <= at_ns <= window.healed_ns
         for window in windows
     )
 

@@ -123,5 +123,7 @@ def test_a_loss_excuses_no_double_declaration(evidence: Evidence) -> None:
 def test_a_second_end_is_excused_only_where_the_first_one_was_lost(evidence: Evidence) -> None:
     twice = spoil(evidence, doubled("closed"))
     assert "I2" not in {violation.invariant for violation in told(replace(twice, windows=(loss(evidence),)))}
+    spooled = loss(evidence, seconds_late=10.0)
+    assert "I2" not in {violation.invariant for violation in told(replace(twice, windows=(spooled,)))}
     late = loss(evidence, seconds_late=300.0)
     assert "I2" in {violation.invariant for violation in told(replace(twice, windows=(late,)))}
