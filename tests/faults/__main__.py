@@ -147,6 +147,8 @@ def _soak(seed: int, chosen: Sequence[Cell], args: argparse.Namespace) -> int:
     lines = matrix([cell for cell in chosen if any(w.cell == cell for w in outcome.windows)], [outcome])
     report(lines, [outcome])
     print(growth_table(growth))
+    if args.json is not None:
+        save(args.json, lines, [outcome], commit())
     good = passed(lines, [outcome])
     if good and not args.keep:
         shutil.rmtree(folder, ignore_errors=True)
