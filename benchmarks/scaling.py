@@ -1,4 +1,4 @@
-"""What a second featurizer brings: both drain the same markets that one alone drains, on all cores of the machine."""
+"""What a second featurizer brings: both drain the markets that one alone drains; the server works on the same cores."""
 
 import multiprocessing
 import os

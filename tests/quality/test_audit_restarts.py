@@ -137,12 +137,7 @@ async def test_a_server_that_was_emptied_is_no_fault(scene: Scene, audit: Audit)
 
 async def test_a_generation_that_begins_without_an_event_is_no_fault(scene: Scene, audit: Audit) -> None:
     """The server had lost its end, somebody else published, and only then a writer raised the market."""
-    await scene.publish(0, 300)
-    await scene.write()
-    length = written_length(scene.server)
-    await scene.publish(300, 500)
-    await scene.write()
-    await scene.cut_back(length)
+    await scene.store_500_and_lose_200()
     await publish_anew(scene, 500, 600)
     await scene.write()
     told = await scene.client.hmget(keys.sequence(BTC), ["generation", "seq"])
@@ -156,12 +151,7 @@ async def test_a_generation_that_begins_without_an_event_is_no_fault(scene: Scen
 async def test_numbers_that_come_again_after_a_lost_end_and_are_not_there_are_told_without_a_count(
     scene: Scene, tmp_path: Path, audit: Audit
 ) -> None:
-    await scene.publish(0, 300)
-    await scene.write()
-    length = written_length(scene.server)
-    await scene.publish(300, 500)
-    await scene.write()
-    await scene.cut_back(length)
+    await scene.store_500_and_lose_200()
     await audit()
     await publish_anew(scene, 500, 600)
     await audit()

@@ -16,7 +16,7 @@ from daedalus_common.broker.market_log import MarketLog
 from daedalus_common.leases import Lease, Role
 from daedalus_common.markets import Market
 from daedalus_common.stores import LocalDisk
-from support.lost_tail import cut_back
+from support.lost_tail import cut_back, written_length
 from support.market_events import market_events, payloads
 from support.valkey import ValkeyServer
 from support.writers import build_writer, running, until_written
@@ -52,6 +52,15 @@ class Scene:
     async def write(self) -> None:
         async with self.writer() as task:
             await until_written(task, self.log, BTC)
+
+    async def store_500_and_lose_200(self) -> None:
+        """Events 0 to 499 are durable; the server no longer knows of those from 300 on."""
+        await self.publish(0, 300)
+        await self.write()
+        length = written_length(self.server)
+        await self.publish(300, 500)
+        await self.write()
+        await self.cut_back(length)
 
     async def cut_back(self, length: int) -> None:
         await asyncio.sleep(QUARTER)

@@ -88,12 +88,7 @@ async def test_a_writer_that_lives_on_writes_nothing_twice(scene: Scene) -> None
 
 @pytest.mark.parametrize("begun", [False, True], ids=["before anything is published", "after new events came"])
 async def test_with_everybody_restarted_the_market_goes_on_behind_what_is_durable(begun: bool, scene: Scene) -> None:
-    await scene.publish(0, 300)
-    await scene.write()
-    length = written_length(scene.server)
-    await scene.publish(300, 500)
-    await scene.write()
-    await scene.cut_back(length)
+    await scene.store_500_and_lose_200()
     if begun:
         await publish_anew(scene, 500, 600)
         await scene.write()
@@ -174,12 +169,7 @@ async def test_a_writer_notices_that_the_server_was_emptied(scene: Scene) -> Non
 
 
 async def test_a_second_restart_raises_nothing_again(scene: Scene) -> None:
-    await scene.publish(0, 300)
-    await scene.write()
-    length = written_length(scene.server)
-    await scene.publish(300, 500)
-    await scene.write()
-    await scene.cut_back(length)
+    await scene.store_500_and_lose_200()
     await scene.write()
     lost_tails = counted(metrics.LOST_TAILS)
     await asyncio.to_thread(scene.server.restart)
