@@ -64,6 +64,7 @@ def test_time_in_which_nothing_could_be_counted_tells_nothing() -> None:
         for market in (BTC, ETH):
             meter.rest(market, float(second))
         assert meter.load(BTC, second + 0.0) == pytest.approx(80.0)
+        assert meter.load(BTC, second + 0.9) == pytest.approx(80.0), "nor before it is told so again"
     assert meter.load(ETH, 599.0) is None
     meter.rest(Market("binanceus", "SOL/USDT"), 1.0)
 
@@ -75,3 +76,12 @@ def test_a_rest_keeps_what_was_counted_before_it() -> None:
     meter.rest(BTC, 10.0)
     meter.rest(BTC, 500.0)
     assert meter.load(BTC, 500.0) == pytest.approx(128.3, rel=0.01)
+
+
+def test_a_rest_ends_with_what_is_counted_next() -> None:
+    meter = LoadMeter()
+    meter.begin(BTC, 100.0, 0.0)
+    meter.rest(BTC, 10.0)
+    assert meter.load(BTC, 20.0) == pytest.approx(100)
+    meter.count(BTC, 0)
+    assert meter.load(BTC, 50.0) == pytest.approx(100 / 2.71828, rel=0.01)

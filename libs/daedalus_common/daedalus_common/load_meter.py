@@ -23,6 +23,8 @@ class _Measure:
     known: float
     """The part of an endless past that `rate` stands for, from 0 to 1: an average that began at 0 is too low."""
     counted: int = 0
+    rests: bool = False
+    """Nothing can be counted: until it can, time changes nothing."""
 
 
 class LoadMeter:
@@ -43,15 +45,17 @@ class LoadMeter:
         measure = self._measures.get(market)
         if measure is not None:
             measure.counted += events
+            measure.rests = False
 
     def rest(self, market: Market, now: float) -> None:
-        """Nothing could be counted up to now, which tells nothing: what is known of the load stands."""
+        """Nothing could be counted up to now, nor until the next `count`: what is known of the load stands."""
         measure = self._measures.get(market)
         if measure is None:
             return
         if measure.counted:
             _bring_up_to_date(measure, now)
         measure.at = max(measure.at, now)
+        measure.rests = True
 
     def load(self, market: Market, now: float) -> float | None:
         """Events a second; None while that is unknown."""
@@ -71,6 +75,9 @@ class LoadMeter:
 def _bring_up_to_date(measure: _Measure, now: float) -> None:
     passed = now - measure.at
     if passed <= 0:
+        return
+    if measure.rests:
+        measure.at = now
         return
     share = -math.expm1(-passed / TIME_CONSTANT.total_seconds())
     measure.rate += share * (measure.counted / passed - measure.rate)
