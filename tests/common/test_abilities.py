@@ -23,8 +23,9 @@ class Replica:
     """`x` and `y` are what it is able to do on either exchange."""
 
     def __init__(self, client: Redis, name: str, x: Ability = ABLE, y: Ability = ABLE) -> None:
-        ttl = timedelta(seconds=60)
-        self.keeper = LeaseKeeper(client, Role.INGESTOR, name, [*X, *Y], ttl, lambda: f"token-{next(_tokens)}")
+        ttl, self.now = timedelta(seconds=60), 0.0
+        new_token = lambda: f"token-{next(_tokens)}"
+        self.keeper = LeaseKeeper(client, Role.INGESTOR, name, [*X, *Y], ttl, new_token, lambda: self.now)
         self.abilities = {"x": x, "y": y}
         self.keeper.replicas.ability = lambda exchange: self.abilities[exchange]
 
@@ -84,6 +85,23 @@ async def test_what_nobody_reaches_stays_where_it_is(client: Redis) -> None:
             each.abilities = {"x": ability, "y": ability}
         await rounds_of(a, b)
     assert (a.keeper.held, b.keeper.held) == before
+
+
+async def test_who_is_back_first_does_not_get_what_the_others_will_feed_again_at_once(client: Redis) -> None:
+    a, b = Replica(client, "a"), Replica(client, "b")
+    b.keeper.replicas.patience = timedelta(seconds=30)
+    await rounds_of(a, b)
+    before = (dict(a.keeper.held), dict(b.keeper.held))
+    for of_a, of_b in ((DOUBTFUL, DOUBTFUL), (UNABLE, UNABLE), (ABLE, UNABLE)):
+        a.abilities["x"], b.abilities["x"], b.now = of_a, of_b, b.now + 1000.0
+        await rounds_of(a, b)
+        assert (a.keeper.held, b.keeper.held) == before
+    b.now += 29.9
+    await rounds_of(a, b)
+    assert (a.keeper.held, b.keeper.held) == before
+    b.now += 0.2
+    await rounds_of(a, b)
+    assert (a.has(X), b.has(X)) == (4, 0)
 
 
 async def test_an_ability_is_told_at_once_and_not_with_the_next_renewal(client: Redis) -> None:

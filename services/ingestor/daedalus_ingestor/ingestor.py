@@ -26,6 +26,7 @@ from daedalus_ingestor.late_events import LateEvents, keep_spool
 from daedalus_ingestor.outbox import Outbox
 from daedalus_ingestor.publisher import Publisher
 from daedalus_ingestor.queue import EventQueue
+from daedalus_ingestor.reach import PATIENCE
 from daedalus_ingestor.recollection import is_begun, recall
 from daedalus_ingestor.settings import DRAIN, GIVE, Settings
 from daedalus_ingestor.spool import Spool
@@ -62,6 +63,7 @@ class Ingestor:
             self._log, self._queue, settings.batch_size, settings.linger, health, self._keeper.lose
         )
         self._keeper.replicas.ability = lambda exchange: self._feeds[exchange].ability()
+        self._keeper.replicas.patience = PATIENCE * max(feed.stale_after for feed in settings.feeds.values())
         self._outboxes: dict[Market, Outbox] = {}
         self._published: dict[Market, int] = {}
         """Each outbox's first unpublished number when the load was last measured."""

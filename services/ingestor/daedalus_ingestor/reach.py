@@ -1,6 +1,7 @@
 """Can this replica feed an exchange's markets? Pure: times are passed in, by any one monotonic clock in seconds.
 
-markets loaded -> able -> nothing delivers for UNFED -> doubtful -> GRACE -> unable, its markets go to who is able
+markets loaded -> able -> nothing delivers for UNFED -> doubtful -> GRACE -> unable
+       -> others have been able for PATIENCE -> its markets go to them
 
 Able again as soon as a subscription delivers. With no subscription left to show it, the exchange is opened anew after a
 while; where that works and again nothing delivers, the while doubles, so that markets do not go to and fro.
@@ -19,6 +20,9 @@ UNFED: Final = 2
 GRACE: Final = 1
 """Times `stale_after`: when an exchange is away for all, one notices at once and another by its silence. The former
 must not find the latter able, or that would get every market, for nothing but a gap each."""
+PATIENCE: Final = 2
+"""Times `stale_after`, for which others must have been able before they get its markets. By default as long as the
+longest pause between two tries to subscribe: who was away for no other reason than all is back by then."""
 LONGEST_REST_SECONDS: Final = 3600.0
 
 

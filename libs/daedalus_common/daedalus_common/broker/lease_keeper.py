@@ -74,7 +74,7 @@ class LeaseKeeper:
         self._is_retired = False
         self._renewed_at = monotonic()
         exchanges = (market.exchange for market in self._markets)
-        self.replicas = Replicas(self._scripts, role, name, self._ttl_ms, exchanges)
+        self.replicas = Replicas(self._scripts, role, name, self._ttl_ms, exchanges, monotonic)
         self.held: dict[Market, Lease] = {}
         self.load = LoadMeter()
         self.changes: Counter[str] = Counter()

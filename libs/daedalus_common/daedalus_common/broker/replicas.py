@@ -6,6 +6,7 @@ among an exchange's replicas only while it does.
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
+from datetime import timedelta
 
 from daedalus_common.broker import keys
 from daedalus_common.broker.scripts import Scripts
@@ -15,7 +16,15 @@ from daedalus_common.leases import Ability, Able, Role
 class Replicas:
     """One replica among the others of its role."""
 
-    def __init__(self, scripts: Scripts, role: Role, name: str, ttl_ms: int, exchanges: Iterable[str]) -> None:
+    def __init__(
+        self,
+        scripts: Scripts,
+        role: Role,
+        name: str,
+        ttl_ms: int,
+        exchanges: Iterable[str],
+        monotonic: Callable[[], float],
+    ) -> None:
         self._scripts = scripts
         self._role = role
         self._name = name
@@ -23,6 +32,12 @@ class Replicas:
         self._exchanges = tuple(sorted(set(exchanges)))
         self._told: dict[str, Ability] = {}
         self._has_left = False
+        self._monotonic = monotonic
+        self._others_since: dict[str, float] = {}
+        """Exchange -> since when others have been able, without a break."""
+        self.patience = timedelta(0)
+        """What is given goes to others that have been able for so long: after an outage for all, one is back before
+        another, to which everything would go, and back."""
         self.ability: Callable[[str], Ability] | None = None
         """Asked of each exchange before each round; None: able to everything."""
 
@@ -33,8 +48,14 @@ class Replicas:
 
     @property
     def unable(self) -> Collection[str]:
-        """The exchanges whose markets this replica gives, as it last said."""
-        return [exchange for exchange, ability in self._told.items() if ability is Ability.UNABLE]
+        """The exchanges whose markets this replica gives, as it last said and saw."""
+        return [
+            exchange
+            for exchange, ability in self._told.items()
+            if ability is Ability.UNABLE
+            and exchange in self._others_since
+            and self._monotonic() - self._others_since[exchange] >= self.patience.total_seconds()
+        ]
 
     async def look(self) -> Able:
         """Says what this replica is able to do, and sees what the others are."""
@@ -45,7 +66,11 @@ class Replicas:
             self._say(keys.replicas_of(self._role, exchange), is_able=ability is Ability.ABLE)
             for exchange, ability in self._told.items()
         )
-        return dict(zip(self._told, await asyncio.gather(*said), strict=True))
+        able = dict(zip(self._told, await asyncio.gather(*said), strict=True))
+        now = self._monotonic()
+        others = {exchange for exchange, names in able.items() if names - {self._name}}
+        self._others_since = {exchange: self._others_since.get(exchange, now) for exchange in others}
+        return able
 
     async def leave(self) -> None:
         """From now on the others share the markets without this replica."""
