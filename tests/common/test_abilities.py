@@ -19,13 +19,16 @@ ABLE, DOUBTFUL, UNABLE = Ability
 _tokens = count(1)
 
 
+def _new_token() -> str:
+    return f"token-{next(_tokens)}"
+
+
 class Replica:
     """`x` and `y` are what it is able to do on either exchange."""
 
     def __init__(self, client: Redis, name: str, x: Ability = ABLE, y: Ability = ABLE) -> None:
         ttl, self.now = timedelta(seconds=60), 0.0
-        new_token = lambda: f"token-{next(_tokens)}"
-        self.keeper = LeaseKeeper(client, Role.INGESTOR, name, [*X, *Y], ttl, new_token, lambda: self.now)
+        self.keeper = LeaseKeeper(client, Role.INGESTOR, name, [*X, *Y], ttl, _new_token, lambda: self.now)
         self.abilities = {"x": x, "y": y}
         self.keeper.replicas.ability = lambda exchange: self.abilities[exchange]
 
