@@ -2,7 +2,7 @@
 
 import pytest
 
-from daedalus_featurizer.stepping import entries_to_step, read_count
+from daedalus_featurizer.stepping import entries_to_step
 
 GRID = 100
 
@@ -41,8 +41,3 @@ def test_a_step_ends_before_one_row_too_many(
     waiting: list[int], interval: int | None, max_rows: int, taken: int
 ) -> None:
     assert entries_to_step(waiting, interval, GRID, max_entries=100, max_rows=max_rows, overdue=False) == taken
-
-
-@pytest.mark.parametrize(("markets", "count"), [(0, 500), (1, 500), (10, 390), (100, 39), (10_000, 10)])
-def test_a_reply_for_all_markets_stays_within_8_mb(markets: int, count: int) -> None:
-    assert read_count(markets, 500) == count

@@ -1,11 +1,15 @@
 """The featurizer's loop over the markets it owns.
 
 leases -> resume (state, genesis) -> one pipelined read of all markets -> steps -> fenced commits
+
+While a step is computed, the server answers what was asked before: the commits of other markets, and for markets that
+are behind the next read.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Final
 from uuid import uuid4
 
 import structlog
@@ -13,7 +17,7 @@ import structlog
 from daedalus_common.broker import keys
 from daedalus_common.broker.errors import Conflict, Fenced
 from daedalus_common.broker.lease_keeper import LeaseKeeper
-from daedalus_common.broker.market_log import BEGINNING, MarketLog, Place
+from daedalus_common.broker.market_log import BEGINNING, MarketLog
 from daedalus_common.entries import encode
 from daedalus_common.events import Genesis
 from daedalus_common.leases import Lease
@@ -24,14 +28,16 @@ from daedalus_common.telemetry import Health
 from daedalus_features import SchemaError
 from daedalus_featurizer import metrics
 from daedalus_featurizer.market_work import MarketWork, StepTaken
+from daedalus_featurizer.reading import Reader
 from daedalus_featurizer.row_schemas import row_schemas
 from daedalus_featurizer.settings import Settings
-from daedalus_featurizer.stepping import read_count
 from daedalus_featurizer.stored_state import restore
 
 log = structlog.get_logger(__name__)
 
 GROUP = "featurizer"
+PASSES_TO_SEND: Final = 2
+"""Passes of the event loop in which redis-py sends a command: before them, computing would keep the server waiting."""
 
 
 class Featurizer:
@@ -52,13 +58,18 @@ class Featurizer:
         self._health = health
         self._monotonic = monotonic
         self._now_ns = now_ns
+        self._reader = Reader(market_log, settings.max_entries, monotonic)
+        self._computing = asyncio.Lock()
         self._works: dict[Market, MarketWork] = {}
         self._refused: dict[Market, int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then what the streams hold by then is processed, committed, and the leases are given back."""
         settings = self._settings
-        await Owner(self._keeper, self, self._health, settings.lease_renew, settings.poll).run(stop)
+        try:
+            await Owner(self._keeper, self, self._health, settings.lease_renew, settings.poll).run(stop)
+        finally:
+            await self._reader.close()
 
     async def turn(self, *, commit_all: bool = False) -> bool:
         """One read of all owned markets and every step that is due; True if a market has more to read at once.
@@ -68,26 +79,19 @@ class Featurizer:
         self._health.beat()
         resumed = await self._follow_leases()
         works = list(self._works.values())
-        hungry = [work for work in works if work.waiting < self._settings.max_entries]
-        count = read_count(len(hungry), self._settings.max_entries)
-        places = [Place(work.lease.market, keys.RAW, work.read_after, count) for work in hungry]
-        replies = await self._log.read_many(places) if places else []
-        for work in works:
-            work.at_end = False
-        for work, entries in zip(hungry, replies, strict=True):
-            work.accept(entries, self._monotonic())
-            work.at_end = len(entries) < count and work.lease.market not in self._log.unanswered
+        more = await self._reader.read(works)
+        self._reader.ask_ahead()
         # Every market ends its turn before an error is raised: two turns must not step the same market at once.
         outcomes = await asyncio.gather(*(self._take_steps(work, commit_all) for work in works), return_exceptions=True)
         for outcome in (*resumed, *outcomes):
             if isinstance(outcome, BaseException):
                 raise outcome
-        return any(len(entries) == count for entries in replies)
+        return more
 
     async def _take_steps(self, work: MarketWork, commit_all: bool) -> None:
         limit = 0.0 if commit_all else self._settings.commit_after.total_seconds()
         try:
-            while taken := self._next_step(work, limit):
+            while taken := await self._next_step(work, limit):
                 with metrics.COMMIT_SECONDS.time():
                     await self._log.commit_step(work.lease, taken.step)
                 work.committed(taken, self._monotonic())
@@ -102,14 +106,17 @@ class Featurizer:
         except SchemaError as error:
             self._refuse(work.lease, error)
 
-    def _next_step(self, work: MarketWork, commit_after: float) -> StepTaken | None:
-        with metrics.STEP_SECONDS.time():
-            return work.next_step(
-                self._monotonic(),
-                commit_after=commit_after,
-                max_entries=self._settings.max_entries,
-                max_rows=self._settings.max_rows,
-            )
+    async def _next_step(self, work: MarketWork, commit_after: float) -> StepTaken | None:
+        async with self._computing:
+            for _ in range(PASSES_TO_SEND):
+                await asyncio.sleep(0)
+            with metrics.STEP_SECONDS.time():
+                return work.next_step(
+                    self._monotonic(),
+                    commit_after=commit_after,
+                    max_entries=self._settings.max_entries,
+                    max_rows=self._settings.max_rows,
+                )
 
     def _count(self, market: Market, taken: StepTaken) -> None:
         labels = {"exchange": market.exchange, "symbol": market.symbol}

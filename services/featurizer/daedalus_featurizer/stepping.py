@@ -40,8 +40,3 @@ def _within_rows(waiting: Sequence[int], interval: int, emit_interval_ns: int, m
                 return count
             interval = ts // emit_interval_ns
     return len(waiting)
-
-
-def read_count(markets: int, max_entries: int, reply_size_bytes: int = 8_000_000, entry_size_bytes: int = 2_048) -> int:
-    """Entries to ask of each market so that one reply stays within 8 MB: a book of 2 x 50 levels takes about 1.7 KB."""
-    return max(10, min(max_entries, reply_size_bytes // (entry_size_bytes * max(1, markets))))
