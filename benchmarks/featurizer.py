@@ -76,8 +76,8 @@ def _step_rate(entries: Sequence[RawEntry]) -> float:
     began = time.perf_counter()
     for start in range(0, len(entries), STEP_ENTRIES):
         work.accept(list(entries[start : start + STEP_ENTRIES]), 0.0)
-        while taken := work.next_step(0.0, commit_after=1e9, max_entries=STEP_ENTRIES, max_rows=STEP_ROWS):
-            work.committed(taken, 0.0)
+        while count := work.due(0.0, commit_after=1e9, max_entries=STEP_ENTRIES, max_rows=STEP_ROWS):
+            work.committed(work.step(count), 0.0)
     return len(entries) / (time.perf_counter() - began)
 
 

@@ -5,6 +5,7 @@ import time
 from datetime import timedelta
 from itertools import count
 
+import pytest
 from redis.asyncio import Redis
 
 from daedalus_common.broker.lease_keeper import LeaseKeeper
@@ -90,21 +91,31 @@ async def test_what_nobody_reaches_stays_where_it_is(client: Redis) -> None:
     assert (a.keeper.held, b.keeper.held) == before
 
 
-async def test_who_is_back_first_does_not_get_what_the_others_will_feed_again_at_once(client: Redis) -> None:
+@pytest.mark.parametrize("is_a", [True, False], ids=["who has less of it", "who has more of it"])
+async def test_who_is_back_first_does_not_get_what_the_others_will_feed_again_at_once(
+    client: Redis, *, is_a: bool
+) -> None:
     a, b = Replica(client, "a"), Replica(client, "b")
-    b.keeper.replicas.patience = timedelta(seconds=30)
+    first, second = (a, b) if is_a else (b, a)
+
+    async def is_as_before(seconds: float) -> bool:
+        for each in (a, b):
+            each.now += seconds
+        await rounds_of(a, b)
+        return (a.keeper.held, b.keeper.held) == before
+
+    for each in (a, b):
+        each.keeper.replicas.patience = timedelta(seconds=30)
     await rounds_of(a, b)
     before = (dict(a.keeper.held), dict(b.keeper.held))
-    for of_a, of_b in ((DOUBTFUL, DOUBTFUL), (UNABLE, UNABLE), (ABLE, UNABLE)):
-        a.abilities["x"], b.abilities["x"], b.now = of_a, of_b, b.now + 1000.0
-        await rounds_of(a, b)
-        assert (a.keeper.held, b.keeper.held) == before
-    b.now += 29.9
-    await rounds_of(a, b)
-    assert (a.keeper.held, b.keeper.held) == before
-    b.now += 0.2
-    await rounds_of(a, b)
-    assert (a.has(X), b.has(X)) == (4, 0)
+    for ability in (DOUBTFUL, UNABLE):
+        first.abilities["x"] = second.abilities["x"] = ability
+        assert await is_as_before(1000.0)
+    first.abilities["x"] = ABLE
+    assert await is_as_before(1000.0)
+    assert await is_as_before(29.9)
+    assert not await is_as_before(0.2)
+    assert (first.has(X), second.has(X)) == (4, 0)
 
 
 async def test_an_ability_is_told_at_once_and_not_with_the_next_renewal(client: Redis) -> None:

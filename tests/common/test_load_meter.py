@@ -78,6 +78,15 @@ def test_a_rest_keeps_what_was_counted_before_it() -> None:
     assert meter.load(BTC, 500.0) == pytest.approx(128.3, rel=0.01)
 
 
+def test_a_market_that_rested_first_is_learnt_from_then_on() -> None:
+    meter = LoadMeter()
+    meter.begin(BTC, None, 0.0)
+    meter.rest(BTC, 10.0)
+    meter.count(BTC, 200)
+    assert meter.load(BTC, 10.05) is None, "4,000 a second?"
+    assert fed(meter, 50, 10, 20) == pytest.approx(50, rel=0.5)
+
+
 def test_a_rest_ends_with_what_is_counted_next() -> None:
     meter = LoadMeter()
     meter.begin(BTC, 100.0, 0.0)

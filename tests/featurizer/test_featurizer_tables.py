@@ -17,7 +17,7 @@ from daedalus_common.leases import Lease, Role
 from daedalus_common.rows import schema_id
 from daedalus_features import Channel, FeatureConfig, Tickers, tables
 from daedalus_featurizer.decoding import events_of
-from daedalus_featurizer.market_work import MarketWork, StepTaken
+from daedalus_featurizer.market_work import MarketWork
 from daedalus_featurizer.row_schemas import row_schemas
 from support.market_events import START, market_events, payloads
 from support.streamed_rows import BTC, assert_same, computed_at_once, streamed
@@ -139,8 +139,7 @@ async def test_a_step_of_500_trades_is_committed_at_once(
     work = MarketWork(lease, params, BEGINNING, None)
     work.accept(await market_log.read(BTC, keys.RAW, BEGINNING, 500), 0.0)
     assert work.waiting == 500
-    taken = work.next_step(0.0, commit_after=60.0, max_entries=500, max_rows=50)
-    assert isinstance(taken, StepTaken)
+    taken = work.step(work.due(0.0, commit_after=60.0, max_entries=500, max_rows=50))
     assert taken.events == 500
     await market_log.commit_step(lease, taken.step)
     live = await streamed(market_log)

@@ -37,9 +37,9 @@ def work_on(market: Market = BTC, cursor: str = BEGINNING) -> MarketWork:
 def do_all(work: MarketWork) -> int:
     """Takes every step there is, as if it were committed; the entries done."""
     done = 0
-    while taken := work.next_step(0.0, commit_after=0.0, max_entries=MOST, max_rows=50):
-        work.committed(taken, 0.0)
-        done += taken.step.entries
+    while count := work.due(0.0, commit_after=0.0, max_entries=MOST, max_rows=50):
+        work.committed(work.step(count), 0.0)
+        done += count
     return done
 
 
@@ -128,7 +128,22 @@ async def test_a_market_that_was_opened_again_gets_nothing_asked_for_before(publ
     assert anew.cursor == former.cursor
 
 
-async def test_an_error_is_raised_by_the_next_read_and_the_one_after_goes_on(client: Redis, publish, reader) -> None:
+async def test_a_market_whose_steps_are_refused_does_not_grow(client: Redis, publish, reader) -> None:
+    await publish(EVENTS)
+    work = work_on()
+    for _ in range(10):
+        await reader.read([work])
+        reader.ask_ahead()
+        await asyncio.sleep(0.01)
+    assert work.waiting <= 2 * MOST
+    before = await reads(client)
+    await reader.read([work])
+    reader.ask_ahead()
+    await asyncio.sleep(0.05)
+    assert await reads(client) == before, "and nothing is asked for in vain"
+
+
+async def test_an_error_is_told_by_the_next_read_and_the_one_after_goes_on(client: Redis, publish, reader) -> None:
     await publish(EVENTS)
     work = work_on()
     assert await reader.read([work])

@@ -75,12 +75,18 @@ Able = Mapping[str, Collection[str]]
 Owners = Mapping[Market, str]
 
 
-def share_out(claims: Mapping[Market, Claim], able: Able, me: str, unable: Collection[str] = ()) -> Sharing:
+def share_out(
+    claims: Mapping[Market, Claim],
+    able: Able,
+    me: str,
+    unable: Collection[str] = (),
+    newly_able: Collection[str] = (),
+) -> Sharing:
     """Free markets go to the least loaded replica that is able; owned ones move where that clearly helps.
 
     Every replica computes the same for all of them and does its own part. A replica that is not able (any more) gets
     nothing; what it owns stays its own until it gives that or its lease runs out. `unable` are the exchanges whose
-    markets `me` gives as soon as another is able.
+    markets `me` gives as soon as another is able; not those that are `newly_able`, whose owners may soon be so too.
     """
     replicas = _Replicas(able, {market: MARKET_LOAD + max(0.0, claim.load) for market, claim in claims.items()})
     owned = {market: claim.owner for market, claim in claims.items() if claim.owner in replicas.of(market)}
@@ -88,13 +94,14 @@ def share_out(claims: Mapping[Market, Claim], able: Able, me: str, unable: Colle
     # Their owners are able to other things: they count where they will go, so that nothing moves twice.
     strays = {market: claims[market].owner for market in claims if market not in owned}
     strays = {market: owner for market, owner in strays.items() if owner in replicas.live}
-    going = [market for market in strays if replicas.of(market)]
-    staying = {market: owner for market, owner in strays.items() if not replicas.of(market)}
+    takers = {exchange for exchange, names in able.items() if names and exchange not in newly_able}
+    going = [market for market in strays if market.exchange in takers]
+    staying = {market: owner for market, owner in strays.items() if market.exchange not in takers}
     placed = _placed([*free, *going], {**owned, **staying}, replicas)
     moving = _worth_moving(placed, owned, replicas) if owned else ()
     given = [market for market in moving if owned[market] == me]
     for market, claim in claims.items():
-        if claim.owner == me and market not in owned and market.exchange in unable and replicas.of(market):
+        if claim.owner == me and market not in owned and market.exchange in takers.intersection(unable):
             given.append(market)
     return Sharing(
         take=tuple(sorted(market for market in free if placed[market] == me)),

@@ -56,6 +56,8 @@ class LoadMeter:
             _bring_up_to_date(measure, now)
         measure.at = max(measure.at, now)
         measure.rests = True
+        if not measure.known:
+            measure.began = now  # it is yet to be learnt
 
     def load(self, market: Market, now: float) -> float | None:
         """Events a second; None while that is unknown."""

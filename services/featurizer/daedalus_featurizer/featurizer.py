@@ -91,7 +91,8 @@ class Featurizer:
     async def _take_steps(self, work: MarketWork, commit_all: bool) -> None:
         limit = 0.0 if commit_all else self._settings.commit_after.total_seconds()
         try:
-            while taken := await self._next_step(work, limit):
+            while count := self._due(work, limit):
+                taken = await self._compute(work, count)
                 with metrics.COMMIT_SECONDS.time():
                     await self._log.commit_step(work.lease, taken.step)
                 work.committed(taken, self._monotonic())
@@ -106,17 +107,16 @@ class Featurizer:
         except SchemaError as error:
             self._refuse(work.lease, error)
 
-    async def _next_step(self, work: MarketWork, commit_after: float) -> StepTaken | None:
+    def _due(self, work: MarketWork, commit_after: float) -> int:
+        entries, rows = self._settings.max_entries, self._settings.max_rows
+        return work.due(self._monotonic(), commit_after=commit_after, max_entries=entries, max_rows=rows)
+
+    async def _compute(self, work: MarketWork, count: int) -> StepTaken:
         async with self._computing:
             for _ in range(PASSES_TO_SEND):
                 await asyncio.sleep(0)
             with metrics.STEP_SECONDS.time():
-                return work.next_step(
-                    self._monotonic(),
-                    commit_after=commit_after,
-                    max_entries=self._settings.max_entries,
-                    max_rows=self._settings.max_rows,
-                )
+                return work.step(count)
 
     def _count(self, market: Market, taken: StepTaken) -> None:
         labels = {"exchange": market.exchange, "symbol": market.symbol}

@@ -1,6 +1,6 @@
 """One owned market: its state, the entries that wait, and the step they make.
 
-resume -> (accept entries -> next_step -> commit) ... ; nothing here talks to Redis
+resume -> (accept entries -> due -> step -> commit) ... ; nothing here talks to Redis
 """
 
 from dataclasses import dataclass
@@ -80,10 +80,10 @@ class MarketWork:
             self._ts.append(last)
         self._entries += entries
 
-    def next_step(self, now: float, *, commit_after: float, max_entries: int, max_rows: int) -> StepTaken | None:
-        """The step that is due, computed but not applied; None = wait. `commit_after` is in seconds."""
+    def due(self, now: float, *, commit_after: float, max_entries: int, max_rows: int) -> int:
+        """How many of the waiting entries to step now; 0 = wait. `commit_after` is in seconds."""
         grid = (self.state.params if self.state else self._params).emit_interval_ns
-        count = entries_to_step(
+        return entries_to_step(
             self._ts,
             None if self._last_ts is None else self._last_ts // grid,
             grid,
@@ -91,18 +91,9 @@ class MarketWork:
             max_rows=max_rows,
             overdue=self._waiting_since is not None and now - self._waiting_since >= commit_after,
         )
-        return self._step(count) if count else None
 
-    def committed(self, taken: StepTaken, now: float) -> None:
-        """The step is durable: the entries it took are done with."""
-        del self._entries[: taken.step.entries]
-        self._last_ts = self._ts[taken.step.entries - 1]
-        del self._ts[: taken.step.entries]
-        self.cursor = taken.step.to_id
-        self.state = taken.state
-        self._waiting_since = now if self._entries else None
-
-    def _step(self, count: int) -> StepTaken:
+    def step(self, count: int) -> StepTaken:
+        """The step over the first `count` waiting entries, computed but not applied."""
         batch = decode_batch(self._entries[:count])
         advanced = advance(self.state, events_of(batch))
         rows: list[Row] = []
@@ -132,6 +123,15 @@ class MarketWork:
             invalid=dict(advanced.invalid),
             rows=by_layer,
         )
+
+    def committed(self, taken: StepTaken, now: float) -> None:
+        """The step is durable: the entries it took are done with."""
+        del self._entries[: taken.step.entries]
+        self._last_ts = self._ts[taken.step.entries - 1]
+        del self._ts[: taken.step.entries]
+        self.cursor = taken.step.to_id
+        self.state = taken.state
+        self._waiting_since = now if self._entries else None
 
 
 def _packed(schema: RowSchema, timestamp: NDArray[np.int64], values: NDArray[np.float64]) -> list[Row]:

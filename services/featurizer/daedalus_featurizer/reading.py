@@ -6,6 +6,8 @@ read -> steps are computed and committed, while the server answers what was aske
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 
+from redis.exceptions import RedisError
+
 from daedalus_common.batches import RawEntry
 from daedalus_common.broker import keys
 from daedalus_common.broker.market_log import MarketLog, Place
@@ -13,7 +15,7 @@ from daedalus_featurizer.market_work import MarketWork
 
 
 class Reader:
-    """Every method but `read` returns at once; `read` may raise redis errors, by which nothing is lost."""
+    """`read` may raise redis errors; nothing is lost by them."""
 
     def __init__(self, market_log: MarketLog, max_entries: int, monotonic: Callable[[], float]) -> None:
         """Markets with `max_entries` waiting get no more."""
@@ -48,7 +50,7 @@ class Reader:
             return
         places = self._places(self._behind)
         self._asked = list(zip(self._behind, places, strict=True))
-        self._answer = asyncio.create_task(self._log.read_many(places))
+        self._answer = asyncio.create_task(self._log.read_ahead(places))
 
     async def close(self) -> None:
         """What was asked ahead is not wanted any more."""
@@ -58,14 +60,21 @@ class Reader:
             await asyncio.gather(answer, return_exceptions=True)
 
     async def _take_ahead(self, works: Collection[MarketWork]) -> list[MarketWork]:
-        """Accepts what was asked ahead, of markets that are still worked on; those that have more."""
+        """Accepts what was asked ahead, of markets that are still worked on; those that have more.
+
+        Those with too much waiting get none of it: their steps are refused, and it would come again and again.
+        """
         answer, self._answer = self._answer, None
         if answer is None:
             return []
-        replies, current = await answer, set(works)
+        try:
+            replies = await answer
+        except (RedisError, OSError):
+            return []  # the read that follows tells
+        current = set(works)
         behind = []
         for (work, place), entries in zip(self._asked, replies, strict=True):
-            if work in current and work.read_after == place.after:
+            if work in current and work.read_after == place.after and work.waiting < self._max_entries:
                 work.accept(entries, self._monotonic())
                 if len(entries) == place.count:
                     behind.append(work)

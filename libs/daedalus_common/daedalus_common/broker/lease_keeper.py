@@ -189,7 +189,7 @@ class LeaseKeeper:
             for market, claim in zip(self._markets, seen, strict=True)
             if not isinstance(claim, BaseException)
         }
-        sharing = share_out(claims, able, self._name, self.replicas.unable)
+        sharing = share_out(claims, able, self._name, self.replicas.unable, self.replicas.newly_able)
         taken = await self._each(self._take(market, claims[market].load) for market in sharing.take)
         _raise_first((*seen, *taken))
         return tuple(market for market in sharing.give if market in self.held)

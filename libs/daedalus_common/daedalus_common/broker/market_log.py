@@ -22,7 +22,7 @@ from daedalus_common.broker.scripts import Argument, Scripts
 from daedalus_common.broker.settlements import Settlement
 from daedalus_common.broker.steps import Step, StoredState
 from daedalus_common.broker.stream_looks import StreamLook, look_at
-from daedalus_common.broker.stream_reads import Read, read_streams
+from daedalus_common.broker.stream_reads import Read, Reply, read_streams
 from daedalus_common.gap_tracking import GapState
 from daedalus_common.leases import Lease, Role
 from daedalus_common.markets import Market
@@ -146,8 +146,7 @@ class MarketLog:
         Where a cluster's node is away its markets have nothing new, and `unanswered` says why; raises where nobody
         answers.
         """
-        reads = [Read(keys.stream(place.market, place.stream), place.after, place.count) for place in places]
-        replies = await read_streams(self._client, reads)
+        replies = await self._replies(places)
         self._note_unanswered(
             {
                 place.market: str(reply) or type(reply).__name__
@@ -156,6 +155,14 @@ class MarketLog:
             }
         )
         return [[] if isinstance(reply, RedisError) else reply for reply in replies]
+
+    async def read_ahead(self, places: Sequence[Place]) -> list[list[RawEntry]]:
+        """`read_many` that leaves it to the next one to say who does not answer."""
+        return [[] if isinstance(reply, RedisError) else reply for reply in await self._replies(places)]
+
+    async def _replies(self, places: Sequence[Place]) -> list[Reply]:
+        reads = [Read(keys.stream(place.market, place.stream), place.after, place.count) for place in places]
+        return await read_streams(self._client, reads)
 
     def _note_unanswered(self, markets: Mapping[Market, str]) -> None:
         if markets and markets.keys() != self.unanswered.keys():

@@ -33,11 +33,11 @@ class Replicas:
         self._told: dict[str, Ability] = {}
         self._has_left = False
         self._monotonic = monotonic
-        self._others_since: dict[str, float] = {}
-        """Exchange -> since when others have been able, without a break."""
+        self._able_since: dict[str, float] = {}
+        """Exchange -> since when some replica has been able, without a break."""
         self.patience = timedelta(0)
-        """What is given goes to others that have been able for so long: after an outage for all, one is back before
-        another, to which everything would go, and back."""
+        """Markets that their owners cannot work on stay for so long after some replica is able: after an outage for
+        all, one is back before another, to which everything would go, and back."""
         self.ability: Callable[[str], Ability] | None = None
         """Asked of each exchange before each round; None: able to everything."""
 
@@ -48,14 +48,14 @@ class Replicas:
 
     @property
     def unable(self) -> Collection[str]:
-        """The exchanges whose markets this replica gives, as it last said and saw."""
-        return [
-            exchange
-            for exchange, ability in self._told.items()
-            if ability is Ability.UNABLE
-            and exchange in self._others_since
-            and self._monotonic() - self._others_since[exchange] >= self.patience.total_seconds()
-        ]
+        """The exchanges whose markets this replica gives, as it last said."""
+        return [exchange for exchange, ability in self._told.items() if ability is Ability.UNABLE]
+
+    @property
+    def newly_able(self) -> Collection[str]:
+        """The exchanges that nobody was able to work on a while ago."""
+        latest = self._monotonic() - self.patience.total_seconds()
+        return [exchange for exchange, since in self._able_since.items() if since > latest]
 
     async def look(self) -> Able:
         """Says what this replica is able to do, and sees what the others are."""
@@ -68,8 +68,7 @@ class Replicas:
         )
         able = dict(zip(self._told, await asyncio.gather(*said), strict=True))
         now = self._monotonic()
-        others = {exchange for exchange, names in able.items() if names - {self._name}}
-        self._others_since = {exchange: self._others_since.get(exchange, now) for exchange in others}
+        self._able_since = {exchange: self._able_since.get(exchange, now) for exchange, names in able.items() if names}
         return able
 
     async def leave(self) -> None:
