@@ -53,9 +53,9 @@ def computed(waiting: list[RawEntry]) -> dict[tuple[str, str], list[bytes]]:
     while waiting:
         work = MarketWork(lease, PARAMS, cursor, restore(stored))
         work.accept(waiting[:200], 0.0)
-        taken = work.next_step(10.0, commit_after=5.0, max_entries=200, max_rows=50)
-        if taken is None or taken.foreign:
-            raise RuntimeError(f"no step, or foreign entries in it: {taken}")
+        taken = work.step(work.due(10.0, commit_after=5.0, max_entries=200, max_rows=50))
+        if taken.foreign:
+            raise RuntimeError(f"foreign entries in a step: {taken}")
         step = taken.step
         kept = (*stored.history, *step.history)[-step.keep_history :] if step.keep_history else ()
         stored = StoredState(None, step.hot, kept)
