@@ -23,7 +23,7 @@ from support.valkey_cluster import ValkeyCluster
 
 ADA, XRP, BTC = MARKETS = [Market("binanceus", symbol) for symbol in ("ADA/USDT", "XRP/USDT", "BTC/USDT")]
 PLACES = [Place(market, keys.RAW, "0-0", 10) for market in MARKETS]
-TIMEOUT = timedelta(seconds=0.5)
+TIMEOUT = timedelta(seconds=2)
 
 
 @asynccontextmanager
@@ -65,7 +65,7 @@ async def test_what_is_wrong_with_a_stream_itself_is_raised(cluster_client: Clus
         await lengths(MarketLog(cluster_client))
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_a_master_that_is_away_stalls_its_own_markets_only(tmp_path: Path) -> None:
     with ValkeyCluster(tmp_path) as cluster:
         async with opened(cluster.masters[1].url) as client:
@@ -91,7 +91,7 @@ async def test_a_master_that_is_away_stalls_its_own_markets_only(tmp_path: Path)
                 await log.read_many(PLACES)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_a_client_begins_while_any_one_master_is_away(tmp_path: Path) -> None:
     with ValkeyCluster(tmp_path) as cluster:
         async with opened(cluster.url) as client:
@@ -109,7 +109,7 @@ async def test_a_client_begins_while_any_one_master_is_away(tmp_path: Path) -> N
             await wait_for(is_whole)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_a_master_that_hangs_costs_one_timeout_and_no_more(tmp_path: Path) -> None:
     with ValkeyCluster(tmp_path) as cluster:
         async with opened(cluster.url) as client:
@@ -154,7 +154,7 @@ async def test_a_command_without_an_answer_is_not_sent_again(cluster: ValkeyClus
         assert await is_applied()
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_a_slot_is_found_while_it_moves_and_where_it_went(tmp_path: Path) -> None:
     with ValkeyCluster(tmp_path) as cluster:
         async with opened(cluster.url) as client:
@@ -173,7 +173,7 @@ async def test_a_slot_is_found_while_it_moves_and_where_it_went(tmp_path: Path) 
             assert cluster.ask(cluster.masters[0], "XLEN", keys.stream(BTC, keys.RAW)) == 2
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_a_replica_that_takes_over_is_found(tmp_path: Path) -> None:
     with ValkeyCluster(tmp_path, replicas=True) as cluster:
         async with opened(cluster.url) as client:

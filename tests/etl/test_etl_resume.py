@@ -133,8 +133,11 @@ def test_it_says_how_to_go_on(tmp_path: Path, lake: Path) -> None:
 def test_two_runs_of_one_job_do_not_run_at_a_time(tmp_path: Path, lake: Path) -> None:
     with EtlProcess(*command(lake, tmp_path)) as first:
         wait_for_parts(first, tmp_path / "out", 1)
-        second = etl(*command(lake, tmp_path))
+        first.process.send_signal(signal.SIGSTOP)
         assert first.process.poll() is None, "it ended too early for this test"
+        second = etl(*command(lake, tmp_path))
+        first.process.send_signal(signal.SIGCONT)
+        assert first.ended()[0] == 0
     assert second.returncode == 1
     assert "another run works on this very job" in second.stderr
 

@@ -26,6 +26,9 @@ def cells() -> list[Cell]:
     return [*_processes(), *_redis(), *_store(), *_exchange(), *_surroundings()]
 
 
+DOWN_FOR_MINUTES = Cell("redis", "down for minutes", redis_faults.restarted, (90.0, 120.0), gaps=AWAY, alone=True)
+"""Longer than a seed may take: a soak begins with it."""
+
 SHORT = (
     "ingestor:kill -9",
     "writer:kill -9",

@@ -22,6 +22,8 @@ AWAKE_SECONDS = 1.0
 WAKINGS = 3
 """On a busy machine a look at everything may outlast the new owner's lease, which tells nothing."""
 TELL_SECONDS = 15.0
+FAILED = r"\[critical"
+"""The last word of a service that ends by an error."""
 
 
 def killed(role: Role) -> Action:
@@ -121,10 +123,13 @@ def short_of_memory(rig: Rig, rng: Random) -> Iterator[Trial]:
 
 
 def _end_if_it_hangs(rig: Rig, victim: Replica) -> None:
-    """Python waits forever for a thread that got no memory for its start. A service notices that its loop stands still
-    after a minute and ends; here somebody who is less patient ends it."""
+    """Python waits forever for a thread that got no memory for its start, also on its way out. A service notices that
+    its loop stands still after a minute and ends; here somebody who is less patient ends it."""
     _wait_for_words(victim, "first round of leases")
-    if victim.service.running and not victim.says("first round of leases"):
+    deadline = time.monotonic() + TELL_SECONDS
+    while victim.says(FAILED) and victim.service.running and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if victim.service.running and (victim.says(FAILED) or not victim.says("first round of leases")):
         rig.kill(victim)
         rig.start(Role.WRITER, victim.number)
 

@@ -1,14 +1,19 @@
-"""A long run: random faults at random times from the same cells, and at its end nothing is missing and nothing grew."""
+"""A long run: random faults at random times from the same cells, and at its end nothing is missing and nothing grew.
+
+It begins with a Redis that is down for longer than any of the seeds has time for.
+"""
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from random import Random
 
 import numpy as np
 
 from faults.applying import Say, apply_round
+from faults.catalogue import DOWN_FOR_MINUTES
 from faults.cells import Cell, Window
 from faults.evidence import Violation
 from faults.oracle import judge
@@ -21,6 +26,8 @@ from faults.usage import Life
 MEAN_PAUSE_SECONDS = 4.0
 """Between the recovery from one fault and the next; exponentially distributed, so that faults come at random."""
 TWO_AT_ONCE = 0.2
+LONG_MINUTES = 10.0
+"""A soak of at least so many minutes has time for Redis to be down for some of them."""
 WARM_UP_SHARE = 0.3
 """So much of a process's life does not count: modules, pools and caches fill."""
 MIN_LIFE_SHARE = 0.4
@@ -73,7 +80,9 @@ def soak(seed: int, minutes: float, cells: Sequence[Cell], folder: Path, say: Sa
         starting = time.time_ns()
         rig.wait_until_flowing()
         windows.append(own_window("start", starting))
-        for number, round_ in enumerate(_drawn([c for c in lasting if setup.missing(c) is None], rng)):
+        first = [(DOWN_FOR_MINUTES,)] if minutes >= LONG_MINUTES else []
+        drawn = _drawn([cell for cell in lasting if setup.missing(cell) is None], rng)
+        for number, round_ in enumerate(chain(first, drawn)):
             if time.monotonic() - began > minutes * 60:
                 break
             time.sleep(rng.expovariate(1 / MEAN_PAUSE_SECONDS))

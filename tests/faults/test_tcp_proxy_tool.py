@@ -23,7 +23,7 @@ def proxy(valkey: ValkeyServer, redis_url: str) -> Iterator[TcpProxy]:
         yield proxy
 
 
-def client_of(proxy: TcpProxy, timeout: float = 0.3) -> redis.Redis:
+def client_of(proxy: TcpProxy, timeout: float = 5.0) -> redis.Redis:
     """One connection, without a second attempt."""
     return redis.Redis(port=proxy.port, socket_timeout=timeout, retry=Retry(NoBackoff(), 0))
 
@@ -69,7 +69,7 @@ def test_latency_holds_each_way_with_its_jitter_and_keeps_the_order(proxy: TcpPr
         proxy.latency(0.1, jitter=0.04)
         started = time.monotonic()
         client.ping()
-        assert 0.11 < time.monotonic() - started < 1.0
+        assert 0.11 < time.monotonic() - started < 3
         with closing(speak(proxy, b"")) as sock:
             for number in range(200):
                 sock.sendall(b"RPUSH order %d\r\n" % number)
@@ -77,14 +77,15 @@ def test_latency_holds_each_way_with_its_jitter_and_keeps_the_order(proxy: TcpPr
             assert hear(sock) == b"".join(b":%d\r\n" % number for number in range(1, 201))
         assert client.lrange("order", 0, -1) == [b"%d" % number for number in range(200)]
         assert proxy.hits > 2
+        proxy.latency(5)
         proxy.heal()
         started = time.monotonic()
         client.ping()
-        assert time.monotonic() - started < 0.1
+        assert time.monotonic() - started < 3
 
 
 def test_pipelined_bytes_do_not_wait_for_each_other_under_latency(proxy: TcpProxy) -> None:
-    proxy.latency(0.2)
+    proxy.latency(0.4)
     with closing(speak(proxy, b"")) as sock:
         started = time.monotonic()
         for _ in range(10):
@@ -92,7 +93,7 @@ def test_pipelined_bytes_do_not_wait_for_each_other_under_latency(proxy: TcpProx
             time.sleep(0.02)
         sock.shutdown(socket.SHUT_WR)
         assert hear(sock) == b"+PONG\r\n" * 10
-        assert time.monotonic() - started < 1.2  # 0.2 s of sending, 0.4 s there and back
+        assert time.monotonic() - started < 3.5  # 0.2 s of sending, 0.8 s there and back
 
 
 def test_bandwidth_is_shared_by_all_connections(proxy: TcpProxy) -> None:
@@ -106,10 +107,11 @@ def test_bandwidth_is_shared_by_all_connections(proxy: TcpProxy) -> None:
         assert two.get("a") == value
         assert 0.6 < time.monotonic() - started < 5
         assert proxy.hits > 0
+        proxy.bandwidth(5_000)
         proxy.heal()
         started = time.monotonic()
         assert one.get("a") == value
-        assert time.monotonic() - started < 0.3
+        assert time.monotonic() - started < 2
 
 
 def test_heal_brings_at_once_what_a_fault_held_back(proxy: TcpProxy) -> None:
@@ -178,23 +180,26 @@ def test_a_half_open_connection_answers_nothing_and_never_ends(proxy: TcpProxy) 
 
 def test_half_open_can_take_new_connections_too(proxy: TcpProxy) -> None:
     proxy.half_open(new_too=True)
+    with client_of(proxy, 0.3) as hopeless, pytest.raises(redis.TimeoutError):
+        hopeless.ping()
+    wait_until(lambda: proxy.hits > 0)
+    proxy.heal()
     with client_of(proxy) as client:
-        with pytest.raises(redis.TimeoutError):
-            client.ping()
-        assert proxy.hits > 0
-        proxy.heal()
         assert client.ping()
 
 
 def test_dropped_replies_leave_the_commands_carried_out(proxy: TcpProxy, valkey: ValkeyServer) -> None:
-    with client_of(proxy) as client, redis.Redis(port=valkey.port) as behind:
-        client.ping()
+    with closing(speak(proxy)) as sock, redis.Redis(port=valkey.port) as behind:
+        assert sock.recv(100) == b"+PONG\r\n"
         proxy.drop_replies()
-        with pytest.raises(redis.TimeoutError):
-            client.incr("done")
+        sock.sendall(b"INCR done\r\n")
         wait_until(lambda: behind.get("done") == b"1")
-        assert proxy.hits >= 1
+        wait_until(lambda: proxy.hits >= 1)
+        sock.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            sock.recv(100)
         proxy.heal()
+    with client_of(proxy) as client:
         assert client.incr("done") == 2
 
 

@@ -23,9 +23,9 @@ daedalus_ingestor_dropped_events_created{channel="trades",symbol="BTC/USDT"} 1.7
 daedalus_ingestor_bad_frames_total{reason="unreadable"} 1.0
 """
 
-# A child that serves real telemetry and writes the same line to its log as every service.
+# A child that serves real telemetry and writes the same line to its log as every service; a file makes it ready.
 SERVICE = """
-import sys, time
+import os, sys, time
 from daedalus_common.telemetry import Health, TelemetryServer, configure_logging
 from daedalus_common.telemetry.metrics import counter
 import structlog
@@ -36,7 +36,8 @@ health = Health("ingestor")
 server = TelemetryServer("127.0.0.1", 0, health)
 server.start()
 structlog.get_logger().info("started", pid=1, telemetry=server.url)
-time.sleep(0.3)
+while not os.path.exists(sys.argv[3]):
+    time.sleep(0.02)
 health.beat()
 time.sleep(60)
 """
@@ -48,7 +49,7 @@ def service(tmp_path: Path):
     started: list[Process] = []
 
     def start(log_format: str = "json", dropped: int = 0) -> Process:
-        argv = (sys.executable, "-c", SERVICE, log_format, str(dropped))
+        argv = (sys.executable, "-c", SERVICE, log_format, str(dropped), str(tmp_path / "may-be-ready"))
         process = Process(Command("ingestor", argv, tmp_path / "ingestor.log", {"PATH": "/bin"}))
         started.append(process)
         return process
@@ -66,13 +67,14 @@ def test_counters_are_summed_over_their_labels():
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-async def test_a_service_is_found_by_its_log_and_says_when_it_is_ready(service, log_format):
+async def test_a_service_is_found_by_its_log_and_says_when_it_is_ready(service, log_format, tmp_path):
     process = service(log_format)
     await until(lambda: telemetry_url(process) is not None, "the line `started`")
     reason = await unreadiness(process)
     assert reason is not None
     assert "503" in reason
     assert "the service is starting" in reason
+    (tmp_path / "may-be-ready").touch()
     while await unreadiness(process) is not None:
         assert process.exit_code() is None
 

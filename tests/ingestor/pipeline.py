@@ -18,6 +18,7 @@ import yaml
 
 from daedalus_common.entries import decode
 from daedalus_common.events import Book, Event, Gap, Trade
+from simulator.harness import Simulator
 
 Numbered = tuple[int, Event]
 """(seq, event)"""
@@ -58,6 +59,15 @@ class Ingestor:
     async def get(self, path: str) -> tuple[int, str]:
         return await asyncio.to_thread(_get, self.url + path)
 
+    async def answers(self, path: str, status: int, text: str = "", seconds: float = 30) -> str:
+        """The body, once it has this text and this status: readiness is told once a second."""
+        async with asyncio.timeout(seconds):
+            while True:
+                found, body = await self.get(path)
+                if found == status and text in body:
+                    return body
+                await asyncio.sleep(0.1)
+
     async def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples with these labels."""
         _, text = await self.get("/metrics")
@@ -80,7 +90,7 @@ async def ingestor(folder: Path, config: dict[str, Any], name: str = "ingestor-1
     running = Ingestor(process, log_file)
     try:
         await until(lambda: bool(running.logged("started")) or process.returncode is not None)
-        assert process.returncode is None, log_file.read_text()
+        assert running.logged("started"), log_file.read_text()
         yield running
     finally:
         if process.returncode is None:
@@ -111,6 +121,25 @@ def stream(redis_url: str, market: str = "binanceus:BTC-USDT") -> list[Event]:
     times = [int(fields[b"t"]) for _, fields in entries]
     assert times == sorted(times)
     return [decode(fields[b"e"]) for _, fields in entries]
+
+
+def ends_are_in(events: Sequence[Event], sent: dict[str, Any]) -> bool:
+    """Whether the last trade and the last depth update of the ledger's channels are among the events."""
+    (*_, trade), (*_, (_, update)) = sent["trade"]["ids"], sent["depth"]["ids"]
+    trades = any(isinstance(event, Trade) and event.id == str(trade) for event in reversed(events))
+    return trades and any(isinstance(event, Book) and (event.nonce or 0) >= update for event in reversed(events))
+
+
+async def sent_to_the_end(sim: Simulator, redis_url: str, symbol: str = "BTC/USDT") -> dict[str, Any]:
+    """The ledger's channels of a market, of which nothing more is sent, once the last of it is in the stream.
+
+    Should it never come, the checks of what is recorded tell what is missing.
+    """
+    await sim.control("pause")
+    sent: dict[str, Any] = (await sim.get("/control/ledger"))["symbols"][symbol]["channels"]
+    with contextlib.suppress(TimeoutError):
+        await until(lambda: ends_are_in(stream(redis_url, f"binanceus:{symbol.replace('/', '-')}"), sent), 30)
+    return sent
 
 
 def length(redis_url: str, market: str = "binanceus:BTC-USDT") -> int:

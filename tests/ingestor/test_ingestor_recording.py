@@ -12,7 +12,18 @@ import pytest
 
 from daedalus_common.events import Book, Heartbeat, Ticker
 from daedalus_ingestor.ccxt_exchange import ExchangeAccess, make_exchange
-from ingestor.pipeline import check_books, check_trades, configuration, gaps, ingestor, length, reasons, stream, until
+from ingestor.pipeline import (
+    check_books,
+    check_trades,
+    configuration,
+    ends_are_in,
+    gaps,
+    ingestor,
+    length,
+    reasons,
+    stream,
+    until,
+)
 from simulator.harness import Simulator, simulator_process
 
 pytestmark = pytest.mark.e2e
@@ -22,15 +33,14 @@ ALL_CHANNELS = {"watchOrderBook": BOTH, "watchTrades": BOTH, "watchTicker": ["BT
 
 
 async def everything_recorded(running: Any, ledger: Any, redis_url: str) -> None:
-    """Waits until nothing but heartbeats comes to the streams and the ingestor's queue is empty."""
+    """Waits until the last that was sent has come, nothing but heartbeats follows and the queue is empty."""
     before = -1
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while True:
-            events = [
-                event for s in ledger["symbols"] for event in stream(redis_url, f"binanceus:{s.replace('/', '-')}")
-            ]
-            now = sum(not isinstance(event, Heartbeat) for event in events)
-            if now == before and await running.metric("daedalus_ingestor_queued_events") == 0:
+            streams = {s: stream(redis_url, f"binanceus:{s.replace('/', '-')}") for s in ledger["symbols"]}
+            now = sum(not isinstance(event, Heartbeat) for events in streams.values() for event in events)
+            arrived = all(ends_are_in(events, ledger["symbols"][s]["channels"]) for s, events in streams.items())
+            if arrived and now == before and await running.metric("daedalus_ingestor_queued_events") == 0:
                 return
             before = now
             await asyncio.sleep(0.4)
@@ -94,6 +104,7 @@ async def bare_loops(sim: Simulator, symbol: str) -> AsyncIterator[dict[str, set
         await exchange.close()
 
 
+@pytest.mark.timeout(240)
 async def test_a_burst_is_recorded_whole_where_a_bare_loop_sees_a_part(
     redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,7 +112,7 @@ async def test_a_burst_is_recorded_whole_where_a_bare_loop_sees_a_part(
     quiet = ("--symbols", symbol, "--depth-rate", "20", "--trade-rate", "5")
     async with simulator_process(*quiet) as sim:
         channels = {"watchOrderBook": [symbol], "watchTrades": [symbol]}
-        config = configuration(redis_url, sim.url, channels, ingestion={"stale_after_seconds": 30})
+        config = configuration(redis_url, sim.url, channels, ingestion={"stale_after_seconds": 120})
         async with ingestor(tmp_path, config) as running:
             await until(lambda: len({type(event) for event in stream(redis_url)}) >= 3)
             async with bare_loops(sim, symbol) as seen:

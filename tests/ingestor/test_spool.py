@@ -1,5 +1,6 @@
 """The queue overflows to disk: nothing is lost within the bound, and order holds, whatever dies meanwhile."""
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,25 @@ async def test_what_does_not_fit_goes_to_disk_and_comes_back_in_order(replica, s
     assert gaps(stream) == []
     await replica.disk.flush()
     assert (replica.disk.depth, replica.disk.size_bytes, replica.spool.size_bytes) == (0, 0, 0)
+
+
+async def test_a_batch_is_synced_once_before_it_counts_as_kept(tmp_path, stream, monkeypatch):
+    synced = []
+
+    def fdatasync(file: int) -> None:
+        found = os.fstat(file)
+        synced.append((found.st_ino, found.st_size))
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    replica = Replica(tmp_path / "spool", fsync=True)
+    await replica.take(stream, 1)
+    for count in (50, 30):
+        replica.send(count)
+        synced.clear()
+        await replica.disk.flush()
+        (segment,) = tmp_path.rglob("*.spool")
+        kept = segment.stat()
+        assert [one for one in synced if one[0] == kept.st_ino] == [(kept.st_ino, kept.st_size)]
 
 
 async def test_what_comes_meanwhile_follows_what_is_on_disk(replica, stream):

@@ -24,6 +24,7 @@ from ingestor.pipeline import (
     gaps,
     ingestor,
     reasons,
+    sent_to_the_end,
     stream,
     until,
 )
@@ -138,14 +139,6 @@ async def metric_reaches(running: Ingestor, name: str, value: float) -> None:
             await asyncio.sleep(0.1)
 
 
-async def ledger_at_rest(sim: Simulator) -> Any:
-    """What was sent, once no more is, and what was on its way has arrived."""
-    await sim.control("pause")
-    ledger = (await sim.get("/control/ledger"))["symbols"][BTC]["channels"]
-    await asyncio.sleep(1.0)
-    return ledger
-
-
 async def test_a_full_disk_of_the_server_loses_nothing(server, tmp_path, sim):
     async with ingestor(tmp_path, spooling(server, sim)) as running:
         await goes_on(server)
@@ -154,7 +147,7 @@ async def test_a_full_disk_of_the_server_loses_nothing(server, tmp_path, sim):
         assert running.logged("Redis did not take a batch, trying again")
         server.recover("disk full")
         await goes_on(server, 20, 50)
-        ledger = await ledger_at_rest(sim)
+        ledger = await sent_to_the_end(sim, server.url)
         assert await running.metric("daedalus_ingestor_dropped_events_total") == 0
         assert await running.stop() == 0
     events = stream(server.url)
@@ -221,7 +214,7 @@ async def test_a_server_that_is_slow_in_bursts_loses_nothing(server, tmp_path, b
             end()
             await asyncio.sleep(0.3)
         await goes_on(server)
-        ledger = await ledger_at_rest(busy_sim)
+        ledger = await sent_to_the_end(busy_sim, server.url)
         assert await running.metric("daedalus_ingestor_spooled_events_total") > 0
         assert await running.metric("daedalus_ingestor_dropped_events_total") == 0
         assert await running.stop() == 0
@@ -242,7 +235,7 @@ async def test_past_the_bound_of_the_spool_drops_are_counted_and_declared(server
         server.recover(trouble)
         await until(lambda: "overflow" in reasons(stream(server.url), "trades"))
         await goes_on(server)
-        ledger = await ledger_at_rest(busy_sim)
+        ledger = await sent_to_the_end(busy_sim, server.url)
         dropped = await running.metric("daedalus_ingestor_dropped_events_total")
         assert await running.stop() == 0
     events = stream(server.url)
@@ -259,17 +252,15 @@ async def test_a_spool_whose_disk_is_full_is_named_by_readiness_until_it_has_roo
         spool_disk.full()
         server.suffer("stopped")
         await metric_reaches(running, "spool_failures_total", 1)
-        status, body = await running.get("/readyz")
-        assert status == 503
-        assert "cannot be written (No space left on device)" in body
+        body = await running.answers("/readyz", 503, "cannot be written (No space left on device)")
         assert "set ingestion.spool_dir" in body
         await metric_reaches(running, "dropped_events_total", 1)
         spool_disk.heal()
         server.recover("stopped")
         await until(lambda: bool(running.logged("the spool can be written again")))
         await goes_on(server)
-        ledger = await ledger_at_rest(sim)
-        assert (await running.get("/readyz"))[0] == 200
+        ledger = await sent_to_the_end(sim, server.url)
+        await running.answers("/readyz", 200)
         assert await running.stop() == 0
     events = stream(server.url)
     trades = check_trades(events, ledger["trade"]["ids"])
@@ -287,9 +278,7 @@ async def test_a_spool_on_a_read_only_disk_is_no_start(server, tmp_path, sim, sp
 async def test_a_full_disk_at_start_is_told_and_does_not_keep_from_recording(server, tmp_path, sim, spool_disk):
     spool_disk.full()
     async with ingestor(tmp_path, spooling(server, sim)) as running:
-        status, body = await running.get("/readyz")
-        assert status == 503
-        assert "No space left on device" in body
+        await running.answers("/readyz", 503, "No space left on device")
         await goes_on(server)
         assert await running.stop() == 0
 

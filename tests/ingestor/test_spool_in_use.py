@@ -25,6 +25,7 @@ from ingestor.pipeline import (
     ingestor,
     length,
     reasons,
+    sent_to_the_end,
     stream,
     until,
 )
@@ -92,8 +93,7 @@ async def test_it_gets_its_spool_as_soon_as_the_former_owner_lets_go(server, tmp
             server.resume()
             recorded = length(server.url)
             await until(lambda: length(server.url) > recorded + 300)
-            await sim.control("pause")
-            ledger = (await sim.get("/control/ledger"))["symbols"][BTC.symbol]["channels"]
+            ledger = await sent_to_the_end(sim, server.url)
             assert await running.stop() == 0
     events = stream(server.url)
     assert check_trades(events, ledger["trade"]["ids"]) == len(ledger["trade"]["ids"])
@@ -122,11 +122,12 @@ async def test_a_market_that_could_not_be_opened_leaves_its_folder_to_others(ser
 
 
 async def test_a_lease_that_goes_while_the_market_is_opened_leaves_it_unfed(server, tmp_path, sim):
-    lease = keys.lease(BTC, Role.INGESTOR)
+    lease, config = keys.lease(BTC, Role.INGESTOR), configured(server, sim)
+    config["leases"]["renew_seconds"] = 0.1
     with former_owner(tmp_path / "spool"), redis.Redis.from_url(server.url) as client:
-        async with ingestor(tmp_path, configured(server, sim)) as running:
+        async with ingestor(tmp_path, config) as running:
             await until(lambda: bool(running.logged("lease taken")))
-            # Opening takes two seconds, as the folder is another's; a lease is renewed twice a second.
+            # Opening takes two seconds, as the folder is another's; a lease is renewed ten times a second.
             client.hset(lease, mapping={"owner": "ingestor-2", "token": "another", "expires_ms": 2**52})
             client.hincrby(lease, "epoch", 1)
             await until(lambda: bool(running.logged("lease gone before the market was fed")))

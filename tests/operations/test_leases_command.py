@@ -1,6 +1,7 @@
 """`daedalus leases`: who owns what, since when, for how long still, how far behind, by the server's clock."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -47,6 +48,8 @@ async def test_each_market_and_role_has_its_owner_and_lag(
         "writer": {"raw": 10, "silver": 0, "gold": 0, "late": 0},
         "featurizer": {"raw": 6},
     }
+    assert views["ingestor"]["newest_age_seconds"] > 50 * 365 * 86400, "its newest event is of 1970"
+    assert views["writer"]["newest_age_seconds"] is None
     held = views["featurizer"]
     assert held["epoch"] == featurizer.epoch
     assert 0 <= held["held_seconds"] < 30
@@ -115,6 +118,17 @@ async def test_configured_markets_are_shown_before_anything_ran_and_others_that_
     assert {view["market"] for view in views} == {"binanceus:BTC-USDT", "kraken:ETH-USD"}
     eth = by_role(views, "kraken:ETH-USD")
     assert all(view["owner"] is None and view["lag"] == {} for view in eth.values())
+    assert all(view["newest_age_seconds"] is None for view in eth.values())
+
+
+async def test_how_old_the_newest_event_is_tells_how_far_an_ingestor_is_behind(
+    daedalus: Any, market_log: MarketLog, lease_of: LeaseOf
+) -> None:
+    publisher = await lease_of(Role.INGESTOR, "ingestor-a")
+    ts = time.time_ns() - 90_000_000_000
+    await market_log.publish(publisher, 1, [(ts, encode(Heartbeat(ts)))])
+    assert 90 <= by_role(await asyncio.to_thread(daedalus.json, "leases"))["ingestor"]["newest_age_seconds"] < 150
+    assert "newest event 1m" in (await asyncio.to_thread(daedalus, "leases")).stdout
 
 
 def test_a_server_that_is_away_is_one_clear_line_and_1(run_without_server: Callable[..., Result]) -> None:

@@ -143,7 +143,7 @@ def all_restarted(run: Run, lose: Callable[[], None]) -> str:
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("circumstances", [all_alive, writer_restarted, all_restarted])
 def test_an_append_only_file_that_was_cut_back(
     circumstances: Callable[[Run, Callable[[], None]], str], tmp_path: Path
@@ -159,7 +159,7 @@ def test_an_append_only_file_that_was_cut_back(
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_stale_replica_is_promoted(tmp_path: Path) -> None:
     with Stack(tmp_path, CONFIG) as stack:
         run = Run(stack)
@@ -184,7 +184,7 @@ def test_a_stale_replica_is_promoted(tmp_path: Path) -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_restart_that_loses_nothing_declares_nothing(tmp_path: Path) -> None:
     with Stack(tmp_path, CONFIG) as stack:
         run = Run(stack)
@@ -201,7 +201,7 @@ def test_a_restart_that_loses_nothing_declares_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_an_emptied_server_is_filled_anew(tmp_path: Path) -> None:
     with Stack(tmp_path, CONFIG) as stack:
         run = Run(stack)

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def load(stack: Stack, role: Role, market: Market) -> float:
 
 
 def has_caught_up(stack: Stack, market: Market) -> bool:
-    """All but what came in the last moment: a step waits for a row, and the heavy market has 200 events a second."""
+    """All but what came in the last moment: a step waits for a row, and the heavy market has 120 events a second."""
     lag = stack.lag(market.name, "raw", "featurizer")
     return lag is not None and lag < 400
 
@@ -82,34 +82,38 @@ def check_everything_once(data: Path) -> dict[str, int]:
     return rows
 
 
+def heavy_alone_and_the_light_ones_shared(shares: Collection[set[Market]]) -> bool:
+    return {HEAVY} in shares and sorted(map(len, shares)) == [1, 2, 3]
+
+
 def simulate(stack: Stack) -> None:
+    """The light ones weigh enough to be shared again, should the third replica come after the second has its part."""
     stack.simulate(
         "--symbols", *(market.symbol for market in MARKETS), "--seed", "1",
-        "--depth-rate", "200", "--depth-interval-ms", "0", "--trade-rate", "5",
+        "--depth-rate", "100", "--depth-interval-ms", "0", "--trade-rate", "20",
     )  # fmt: skip
 
 
 @pytest.mark.e2e
 @pytest.mark.timeout(240)
 def test_featurizers_grow_from_one_to_three_and_shrink_to_two_under_load(tmp_path: Path) -> None:
-    with Stack(tmp_path, CONFIG) as stack:
+    with Stack(tmp_path, CONFIG | {"leases": {"ttl_seconds": 20.0, "renew_seconds": 0.5}}) as stack:
         simulate(stack)
         stack.start("writer")
         stack.start("featurizer", "1")
         stack.start("ingestor")
-        stack.wait_until(lambda: load(stack, Role.FEATURIZER, HEAVY) > 100, "the heavy market's load is known")
+        stack.wait_until(lambda: load(stack, Role.FEATURIZER, HEAVY) > 60, "the heavy market's load is known")
         second, _ = stack.start("featurizer", "2"), stack.start("featurizer", "3")
-        names = [f"featurizer-{i}" for i in (1, 2, 3)]
-        stack.wait_until(lambda: all_owned_by(stack, Role.FEATURIZER, *names), "three share")
-        shares = owners(stack, Role.FEATURIZER).values()
-        assert {HEAVY} in shares, shares
-        assert sorted(map(len, shares))[1:] == [2, 3]
+        stack.wait_until(
+            lambda: heavy_alone_and_the_light_ones_shared(owners(stack, Role.FEATURIZER).values()), "three share", 60.0
+        )
+        shares = owners(stack, Role.FEATURIZER)
         time.sleep(3.0)
-        assert list(owners(stack, Role.FEATURIZER).values()) == list(shares), "they stay where they are"
+        assert owners(stack, Role.FEATURIZER) == shares, "they stay where they are"
         assert second.stop() == 0
         two = ("featurizer-1", "featurizer-3")
         took = seconds_until(stack, lambda: all_owned_by(stack, Role.FEATURIZER, *two), "the other two have all")
-        assert took < 2.0, "without waiting for the ttl"
+        assert took < 10.0, "without waiting for the ttl"
         stack.wait_until(lambda: all(has_caught_up(stack, market) for market in MARKETS), "the lag recovers")
         time.sleep(2.0)
         stack.stop_in_order()

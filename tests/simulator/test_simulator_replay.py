@@ -126,7 +126,7 @@ async def test_only_what_is_subscribed_is_sent_and_counted(tape):
 
 
 async def test_a_symbol_without_depth_begins_after_its_grace(tape):
-    arguments = ("--replay", tape, "--speed", "max", "--start-grace-ms", "700")
+    arguments = ("--replay", tape, "--speed", "max", "--start-grace-ms", "2000")
     async with simulator(*arguments) as sim, sim.websocket("btcusdt@trade") as socket:
         assert await silent_for(socket, 0.4)
         await next_json(socket)
@@ -141,15 +141,15 @@ async def test_the_tape_awaits_as_many_subscriptions_as_asked(tape):
             assert [frame["t"] for frame in await frames(second, 200)] == list(range(500, 700))
 
 
-@pytest.mark.parametrize(("speed", "seconds"), [("1", 1.0), ("4", 0.25)])
-async def test_speed_is_a_multiple_of_the_recorded_pace(tmp_path, speed, seconds):
-    path = write(tmp_path / "tape", tape_lines(updates=101))
+@pytest.mark.parametrize(("speed", "a_second_of_updates"), [("1", 100), ("4", 400)])
+async def test_speed_is_a_multiple_of_the_recorded_pace(tmp_path, speed, a_second_of_updates):
+    path = write(tmp_path / "tape", tape_lines(updates=a_second_of_updates + 1))
     arguments = ("--replay", path, "--speed", speed, "--snapshot-wait-seconds", "0")
-    async with simulator(*arguments) as sim, sim.websocket("btcusdt@depth@100ms") as socket:
-        await frames(socket, 3)
+    async with simulator(*arguments) as sim:
         started = asyncio.get_running_loop().time()
-        await frames(socket, 100)
-        assert asyncio.get_running_loop().time() - started == pytest.approx(seconds, rel=0.2, abs=0.1)
+        async with sim.websocket("btcusdt@depth@100ms") as socket:
+            await frames(socket, 3 + a_second_of_updates)
+            assert 1 <= asyncio.get_running_loop().time() - started < 3
 
 
 async def test_files_follow_each_other_by_their_timestamps_whatever_their_order(tmp_path):
@@ -367,7 +367,7 @@ async def watch(exchange, symbol):
 async def test_a_stalled_client_holds_a_tape_without_a_clock(tape):
     async with simulator("--replay", tape, "--speed", "max") as sim, sim.websocket("btcusdt@depth@100ms") as socket:
         await frames(socket, 2)
-        await sim.fault("stall", seconds=1)
+        await sim.fault("stall", seconds=3)
         await sim.depth("BTCUSDT")
         assert await silent_for(socket, 0.8)
         assert updates_of(await frames(socket, 200)) == ALL[2:]

@@ -44,8 +44,8 @@ class Stream:
 class Replica:
     """One ingestor with one market; its updates are numbered heartbeats, in memory fit `max_events`."""
 
-    def __init__(self, folder: Path, max_events: int = 8, max_bytes: int = 10**7) -> None:
-        self.spool = Spool(folder, max_bytes, fsync=False, now_ns=lambda: 0)
+    def __init__(self, folder: Path, max_events: int = 8, max_bytes: int = 10**7, *, fsync: bool = False) -> None:
+        self.spool = Spool(folder, max_bytes, fsync=fsync, now_ns=lambda: 0)
         self.queue = EventQueue(max_events, now_ns=lambda: 0)
         self.sent = 0
 

@@ -102,7 +102,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) 
 
 def ended(folder: Path, body: str, config: str = "", *arguments: str, **env: str) -> tuple[int, str]:
     with running(folder, body, config, *arguments, **env) as service:
-        return service.process.wait(timeout=20), service.log.read_text()
+        return service.process.wait(timeout=60), service.log.read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -221,10 +221,10 @@ def test_an_unexpected_error_is_logged_and_ends_with_1(tmp_path: Path) -> None:
     assert last["exception"][0]["exc_type"] == "KeyError"
 
 
-STANDSTILL_OF_A_SECOND = """
+STANDSTILL_OF_3_SECONDS = """
     from datetime import timedelta
     from daedalus_common import service
-    service.STANDSTILL = timedelta(seconds=1)
+    service.STANDSTILL = timedelta(seconds=3)
 """
 
 
@@ -234,14 +234,14 @@ def test_a_service_whose_loop_stands_still_says_where_and_ends_with_1(tmp_path: 
     import time
     time.sleep(60)
 """
-    code, text = ended(tmp_path, STANDSTILL_OF_A_SECOND + stuck)
+    code, text = ended(tmp_path, STANDSTILL_OF_3_SECONDS + stuck)
     assert code == 1
     assert "Timeout" in text
     assert "in run" in text
 
 
 def test_a_service_that_waits_for_long_does_not_stand_still(tmp_path: Path) -> None:
-    code, text = ended(tmp_path, STANDSTILL_OF_A_SECOND + "    await asyncio.sleep(3)")
+    code, text = ended(tmp_path, STANDSTILL_OF_3_SECONDS + "    await asyncio.sleep(6)")
     assert code == 0, text
 
 

@@ -28,6 +28,8 @@ class LeaseView(msgspec.Struct, frozen=True):
     """Events a second that an owner last told, also where there is none now; None where nobody did."""
     lag: dict[str, int | None]
     """Entries per stream that the role has not committed; None where the server cannot tell."""
+    newest_age_seconds: float | None = None
+    """Since the market's newest event, which is how far an ingestor is behind; None for the other roles."""
 
 
 async def read_leases(client: Client, markets: Sequence[Market]) -> list[LeaseView]:
@@ -41,13 +43,18 @@ async def _leases_of(client: Client, market: Market) -> list[LeaseView]:
         ask_time(pipe, keys.lease(market, Role.WRITER))
         for role in Role:
             pipe.hmget(keys.lease(market, role), _FIELDS)  # type: ignore[unused-awaitable]
+        pipe.hget(keys.sequence(market), "ts")  # type: ignore[unused-awaitable]
         for stream in keys.STREAMS:
             pipe.xinfo_groups(keys.stream(market, stream))  # type: ignore[unused-awaitable]
         time, *replies = await pipe.execute(raise_on_error=False)
     now_ms = milliseconds(answer(time))
-    held, groups = replies[: len(Role)], replies[len(Role) :]
+    held, newest_ns, groups = replies[: len(Role)], answer(replies[len(Role)]), replies[len(Role) + 1 :]
     lags = lags_by_role(dict(zip(keys.STREAMS, map(groups_or_none, groups), strict=True)))
-    return [_view(market, role, answer(fields), now_ms, lags[role]) for role, fields in zip(Role, held, strict=True)]
+    ages = {} if newest_ns is None else {Role.INGESTOR: age_seconds(now_ms, int(newest_ns) // 1_000_000)}
+    return [
+        _view(market, role, answer(fields), now_ms, lags[role], ages.get(role))
+        for role, fields in zip(Role, held, strict=True)
+    ]
 
 
 def lags_by_role(
@@ -69,12 +76,17 @@ def is_live(token: bytes | None, expires_ms: bytes | None, now_ms: int) -> bool:
 
 
 def _view(
-    market: Market, role: Role, fields: Sequence[bytes | None], now_ms: int, lag: dict[str, int | None]
+    market: Market,
+    role: Role,
+    fields: Sequence[bytes | None],
+    now_ms: int,
+    lag: dict[str, int | None],
+    newest_age_seconds: float | None,
 ) -> LeaseView:
     owner, epoch, token, since_ms, expires_ms, told = fields
     load = None if told is None else float(told)
     if not is_live(token, expires_ms, now_ms):
-        return LeaseView(market.name, role, None, int(epoch or 0), None, None, None, load, lag)
+        return LeaseView(market.name, role, None, int(epoch or 0), None, None, None, load, lag, newest_age_seconds)
     since = None if since_ms is None else int(since_ms)
     return LeaseView(
         market=market.name,
@@ -86,4 +98,5 @@ def _view(
         left_seconds=(int(expires_ms or 0) - now_ms) / 1000,
         load=load,
         lag=lag,
+        newest_age_seconds=newest_age_seconds,
     )

@@ -27,7 +27,7 @@ def leases_page(views: Sequence[LeaseView]) -> RenderableType:
         since = _MISSING if view.since_ms is None else _moment(view.since_ms)
         page.add_row(
             view.market, view.role, owner, str(view.epoch), since, duration(view.held_seconds),
-            duration(view.left_seconds), _MISSING if view.load is None else f"{view.load:,.1f}", _lags(view.lag),
+            duration(view.left_seconds), _MISSING if view.load is None else f"{view.load:,.1f}", _behind(view),
         )  # fmt: skip
     return page
 
@@ -158,6 +158,11 @@ def duration(seconds: float | None) -> str:
     if whole < _DAY_SECONDS:
         return f"{whole // 3600}h{whole % 3600 // 60:02}m"
     return f"{whole // _DAY_SECONDS}d{whole % _DAY_SECONDS // 3600:02}h"
+
+
+def _behind(view: LeaseView) -> str:
+    age = view.newest_age_seconds
+    return _lags(view.lag) if age is None else f"newest event {duration(age)} ago"
 
 
 def _lags(lag: Mapping[str, int | None]) -> str:
