@@ -28,7 +28,7 @@ from support.stack import Service, Stack
 MARKET = Market("binanceus", "BTC/USDT")
 CONFIG: dict[str, Any] = {
     "ccxt": {"exchanges": {"binanceus": {"channels": {"watchOrderBook": ["BTC/USDT"], "watchTrades": ["BTC/USDT"]}}}},
-    "leases": {"ttl_seconds": 120.0, "renew_seconds": 30.0},  # a process that stands still renews none
+    "leases": {"ttl_seconds": 120.0, "renew_seconds": 2.0},  # a process that stands still renews none
 }
 READY_SECONDS = 60.0
 DRAIN_SECONDS = 300.0

@@ -6,8 +6,6 @@ read -> steps are computed and committed, while the server answers what was aske
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 
-from redis.exceptions import RedisError
-
 from daedalus_common.batches import RawEntry
 from daedalus_common.broker import keys
 from daedalus_common.broker.market_log import MarketLog, Place
@@ -67,11 +65,7 @@ class Reader:
         answer, self._answer = self._answer, None
         if answer is None:
             return []
-        try:
-            replies = await answer
-        except (RedisError, OSError):
-            return []  # the read that follows tells
-        current = set(works)
+        replies, current = await answer, set(works)
         behind = []
         for (work, place), entries in zip(self._asked, replies, strict=True):
             if work in current and work.read_after == place.after and work.waiting < self._max_entries:

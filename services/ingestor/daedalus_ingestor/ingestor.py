@@ -6,6 +6,7 @@ leases -> open the market, recall its end -> feed (tap) -> queue -> publisher ->
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 
 import structlog
 from redis.exceptions import RedisError
@@ -63,7 +64,9 @@ class Ingestor:
             self._log, self._queue, settings.batch_size, settings.linger, health, self._keeper.lose
         )
         self._keeper.replicas.ability = lambda exchange: self._feeds[exchange].ability()
-        self._keeper.replicas.patience = PATIENCE * max(feed.stale_after for feed in settings.feeds.values())
+        self._keeper.replicas.patience = PATIENCE * max(
+            (feed.stale_after for feed in settings.feeds.values()), default=timedelta(0)
+        )
         self._outboxes: dict[Market, Outbox] = {}
         self._published: dict[Market, int] = {}
         """Each outbox's first unpublished number when the load was last measured."""

@@ -157,8 +157,12 @@ class MarketLog:
         return [[] if isinstance(reply, RedisError) else reply for reply in replies]
 
     async def read_ahead(self, places: Sequence[Place]) -> list[list[RawEntry]]:
-        """`read_many` that leaves it to the next one to say who does not answer."""
-        return [[] if isinstance(reply, RedisError) else reply for reply in await self._replies(places)]
+        """`read_many` that leaves it to the next one to say what is wrong: until then there is nothing new."""
+        try:
+            replies = await self._replies(places)
+        except (RedisError, OSError):
+            return [[] for _ in places]
+        return [[] if isinstance(reply, RedisError) else reply for reply in replies]
 
     async def _replies(self, places: Sequence[Place]) -> list[Reply]:
         reads = [Read(keys.stream(place.market, place.stream), place.after, place.count) for place in places]
