@@ -16,8 +16,9 @@ from daedalus.doctor.page import summary
 from daedalus.doctor.servers import examine_server, is_here, judge_difference, judge_refusal, judge_silence
 from daedalus.doctor.stores import examine_stores
 from daedalus_common.config import Config, parse_config
+from support.ports import free_port
 from support.seaweedfs import ADMIN, STRANGER, S3Keys, SeaweedServer
-from support.valkey import ValkeyServer, free_port
+from support.valkey import ValkeyServer
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 SAFE = ("--maxmemory", "100mb", "--maxmemory-policy", "noeviction")

@@ -18,8 +18,8 @@ from botocore.exceptions import (
 
 from faults.tools.s3_faults import S3Faults
 from faults.tools.tcp_proxy import TcpProxy
+from support.ports import free_port
 from support.seaweedfs import ADMIN, SeaweedServer
-from support.valkey import free_port
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from faults.tools.tcp_proxy import TcpProxy
-from support.valkey import ValkeyServer, free_port
+from support.ports import free_port
+from support.valkey import ValkeyServer
 
 WAIT_SECONDS = 10.0
 

@@ -32,7 +32,7 @@ from daedalus_common.config import load_config
 from daedalus_common.markets import Market
 from daedalus_common.stores import LocalDisk
 from front_door.conftest import wait_until
-from support.valkey import free_port
+from support.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

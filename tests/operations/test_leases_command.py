@@ -18,7 +18,7 @@ from daedalus_common.entries import encode
 from daedalus_common.events import Heartbeat
 from daedalus_common.leases import Lease, Role
 from daedalus_common.markets import Market
-from support.valkey import free_port
+from support.ports import free_port
 
 BTC = Market("binanceus", "BTC/USDT")
 ETH = Market("kraken", "ETH/USD")

@@ -13,7 +13,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from support.checkout import ROOT
-from support.valkey import free_port
+from support.ports import free_port
 
 FOLDER = ROOT / "deploy" / "compose"
 MINIO = "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z"

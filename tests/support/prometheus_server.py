@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from support.checkout import ROOT
-from support.valkey import free_port
+from support.ports import free_port
 
 RULES = ROOT / "deploy" / "prometheus" / "rules"
 START_SECONDS = 30.0

@@ -16,8 +16,8 @@ import boto3
 from botocore.config import Config
 
 from daedalus_common.stores import StoreSettings
+from support.ports import free_port
 from support.seaweedfs import ADMIN, S3Keys
-from support.valkey import free_port
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -16,7 +16,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from support.valkey import free_port
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

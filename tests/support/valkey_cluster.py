@@ -15,7 +15,8 @@ import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from daedalus_common.markets import Market
-from support.valkey import NO_RETRY, ValkeyServer, free_port
+from support.ports import free_port
+from support.valkey import NO_RETRY, ValkeyServer
 
 MASTERS = 3
 NODE_TIMEOUT_MS = 1500

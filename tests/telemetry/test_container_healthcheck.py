@@ -8,7 +8,7 @@ import pytest
 
 from daedalus_common.telemetry import Health, TelemetryServer
 from support.checkout import ROOT
-from support.valkey import free_port
+from support.ports import free_port
 
 CHECK = ROOT / "deploy" / "docker" / "healthcheck.py"
 

@@ -17,7 +17,8 @@ from urllib.error import HTTPError
 import pytest
 import redis
 
-from support.valkey import ValkeyServer, free_port
+from support.ports import free_port
+from support.valkey import ValkeyServer
 
 SERVICE = """
 import asyncio, gc, os, sys

@@ -21,8 +21,9 @@ from tools.check_arm64.machine import Ended, Machine, why
 from tools.check_arm64.sites import ROOT, described, packages
 
 from support.compaction import command, config_file
+from support.ports import free_port
 from support.seaweedfs import ADMIN, SeaweedServer, weed_binary
-from support.valkey import ValkeyServer, free_port
+from support.valkey import ValkeyServer
 
 STEPS = Path(__file__).parent / "steps"
 SERVER_SECONDS = 60.0

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 from faults.tools.tcp_line import Line, Side
 from faults.tools.tcp_rules import Cut, Medium, Rules, Way
-from support.valkey import free_port
+from support.ports import free_port
 
 T = TypeVar("T")
 
