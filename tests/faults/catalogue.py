@@ -61,8 +61,14 @@ def _processes() -> list[Cell]:
         ]
     scaled = process_faults.scaled(Role.FEATURIZER)
     found.append(Cell("featurizer", "1 to 3 to 2 replicas", scaled, (1.0, 2.5), "featurized"))
-    short = process_faults.short_of_memory
-    found.append(Cell("writer", "memory limit", short, (1.0, 3.0), "written", may_end=frozenset({Role.WRITER})))
+    found += [
+        Cell(
+            role, "memory limit", process_faults.short_of_memory(role), (1.0, 3.0), _MOVES[role],
+            AWAY | BOOK_ANEW | {"bad_frame", "stale"} if role is Role.INGESTOR else frozenset(),
+            may_end=frozenset({role}),
+        )
+        for role in ROLES
+    ]  # fmt: skip
     return sorted(found, key=lambda cell: [role.value for role in ROLES].index(cell.component))
 
 
@@ -137,9 +143,12 @@ def _surroundings() -> list[Cell]:
     clocks = frozenset({"clocks"})
     without_spool = AWAY | {"overflow"}
     return [
-        Cell(
-            "spool", "disk full", process_faults.spool_disk_full, (1.5, 4.0), gaps=without_spool, alone=True,
-            needs=frozenset({"disks"}),
+        *(
+            Cell(
+                "spool", name, process_faults.spool_disk(bring), (1.5, 4.0), gaps=without_spool, alone=True,
+                needs=frozenset({"disks"}),
+            )
+            for name, bring in (("disk full", lambda d: d.full()), ("read-only", lambda d: d.read_only()))
         ),
         # ccxt measures an exchange's silence by the wall clock: after a jump it ends the connection.
         Cell(

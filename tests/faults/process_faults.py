@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from random import Random
 from typing import Any
@@ -12,6 +12,7 @@ from daedalus_common.plans import Plan, object_key
 from faults.cells import Action, Trial
 from faults.pipeline import SYMBOLS, TTL_SECONDS, Replica
 from faults.rig import OLDER_ROLES, Rig
+from faults.tools.disk import FaultyDisk
 from faults.tools.processes import MemoryLimit
 from faults.tools.s3_faults import Written
 
@@ -107,19 +108,28 @@ def frozen(role: Role) -> Action:
     return action
 
 
-@contextmanager
-def short_of_memory(rig: Rig, rng: Random) -> Iterator[Trial]:
-    """A new writer gets no more memory than it has before its first object, and a burst; its supervisor knows."""
-    victim = rig.pick(Role.WRITER, rng)
-    rig.kill(victim)
-    victim = rig.start(Role.WRITER, victim.number)
-    _wait_for_words(victim, r" started ")
-    with MemoryLimit(logs=lambda: [victim.service.log]) as limit:
-        limit.limit(victim.service.pid, 0)
-        for symbol in SYMBOLS:
-            rig.simulator.post("/control/burst", symbol=symbol, trades=0, depth=200)
-        yield Trial(touched=lambda: limit.hits)
-    _end_if_it_hangs(rig, victim)
+def short_of_memory(role: Role) -> Action:
+    """A new replica gets no more memory than it has before its first market, and a burst; its supervisor knows."""
+    begun = "markets loaded" if role is Role.INGESTOR else " started "
+
+    @contextmanager
+    def action(rig: Rig, rng: Random) -> Iterator[Trial]:
+        victim = rig.pick(role, rng)
+        rig.kill(victim)
+        victim = rig.start(role, victim.number)
+        _wait_for_words(victim, begun)
+        with MemoryLimit(logs=lambda: [victim.service.log]) as limit:
+            limit.limit(victim.service.pid, 0)
+            _burst(rig)
+            yield Trial(touched=lambda: limit.hits)
+        _end_if_it_hangs(rig, victim)
+
+    return action
+
+
+def _burst(rig: Rig) -> None:
+    for symbol in SYMBOLS:
+        rig.simulator.post("/control/burst", symbol=symbol, trades=0, depth=200)
 
 
 def _end_if_it_hangs(rig: Rig, victim: Replica) -> None:
@@ -131,7 +141,7 @@ def _end_if_it_hangs(rig: Rig, victim: Replica) -> None:
         time.sleep(0.02)
     if victim.service.running and (victim.says(FAILED) or not victim.says("first round of leases")):
         rig.kill(victim)
-        rig.start(Role.WRITER, victim.number)
+        rig.start(victim.role, victim.number)
 
 
 def _wait_for_words(replica: Replica, pattern: str) -> None:
@@ -168,19 +178,23 @@ def rolled(rig: Rig, rng: Random) -> Iterator[Trial]:
     yield Trial()
 
 
-@contextmanager
-def spool_disk_full(rig: Rig, rng: Random) -> Iterator[Trial]:
-    """Redis answers nothing, and the disk that the ingestor would keep events on is full."""
-    disk = rig.spool_disk
-    assert disk is not None
-    hits = disk.hits
-    disk.full()
-    rig.stack.valkey.pause()
-    try:
-        yield Trial(touched=lambda: disk.hits - hits)
-    finally:
-        rig.stack.valkey.resume()
-        disk.heal()
+def spool_disk(bring: Callable[[FaultyDisk], None]) -> Action:
+    """Redis answers nothing, and the disk that the ingestor would keep events on takes none."""
+
+    @contextmanager
+    def action(rig: Rig, rng: Random) -> Iterator[Trial]:
+        disk = rig.spool_disk
+        assert disk is not None
+        hits = disk.hits
+        bring(disk)
+        rig.stack.valkey.pause()
+        try:
+            yield Trial(touched=lambda: disk.hits - hits)
+        finally:
+            rig.stack.valkey.resume()
+            disk.heal()
+
+    return action
 
 
 def _wake(rig: Rig, role: Role, victim: Replica, others: list[Replica], said: int, trial: Trial) -> bool:

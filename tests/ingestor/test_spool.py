@@ -9,8 +9,10 @@ import pytest
 
 from daedalus_common.entries import encode
 from daedalus_common.events import Heartbeat
+from daedalus_ingestor import market_spool
 from daedalus_ingestor.market_spool import SpoolError
 from daedalus_ingestor.spool import Spool
+from daedalus_ingestor.spool_records import Record
 from support.spooling import MARKET, OTHER, Replica, gaps, metric, numbers
 
 
@@ -45,6 +47,21 @@ async def test_a_batch_is_synced_once_before_it_counts_as_kept(tmp_path, stream,
         (segment,) = tmp_path.rglob("*.spool")
         kept = segment.stat()
         assert [one for one in synced if one[0] == kept.st_ino] == [(kept.st_ino, kept.st_size)]
+
+
+async def test_a_flush_that_gets_no_memory_keeps_what_it_was_to_write(replica, stream, monkeypatch):
+    def no_memory(*_: object) -> Record:
+        raise MemoryError
+
+    replica.send(20)
+    with monkeypatch.context() as patched:
+        patched.setattr(market_spool, "Record", no_memory)
+        with pytest.raises(MemoryError):
+            await replica.disk.flush()
+    replica.send(5)
+    await replica.disk.flush()
+    await replica.publish_all(stream)
+    assert numbers(stream) == list(range(25))
 
 
 async def test_what_comes_meanwhile_follows_what_is_on_disk(replica, stream):

@@ -195,14 +195,14 @@ class MarketSpool:
         if (not self._pending and self._confirmed == self.files.next) or self._spool.is_waiting():
             return
         async with self._busy:
-            batch, self._pending = self._pending, []
-            self._in_flight = len(batch)
             first, position = self.head() + self._unread, self.files.end
-            records = [
-                Record(position + i, self.epoch, first + i, capture_ts, payload)
-                for i, (capture_ts, payload) in enumerate(batch)
-            ]
+            batch, self._pending = self._pending, []
             try:
+                self._in_flight = len(batch)
+                records = [
+                    Record(position + i, self.epoch, first + i, capture_ts, payload)
+                    for i, (capture_ts, payload) in enumerate(batch)
+                ]
                 await asyncio.to_thread(self._write, records, self._confirmed)
             except OSError as error:
                 self._spool.failed(self.market, error)
