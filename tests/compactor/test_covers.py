@@ -184,7 +184,8 @@ def test_who_is_merged_again_hands_on_whom_it_covers(disk: LocalDisk) -> None:
     assert len(late) >= 3
     Compaction(disk).run(timedelta(hours=8))
     [last] = [info.key for info in current(disk, disk.list("bronze/ccxt/trades/")).objects]
-    covers = read_covers(pq.read_metadata(disk.open_input(last)).metadata)
+    with disk.open_input(last) as file:
+        covers = read_covers(pq.read_metadata(file).metadata)
     assert {key for key, _ in covers.items()} == {*keys, first, *late}
     assert said(disk, last)["last_seq"] == said(disk, late[-1])["last_seq"]
     assert said(disk, last)["merged_rows"].count(",") == len(keys) + len(late) - 1

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from daedalus_common.batches import decode_batch
@@ -94,12 +96,46 @@ async def test_a_state_of_an_unknown_schema_is_refused_and_left_alone(
     await client.hset(keys.state(BTC), mapping={"genesis": "0-0", "hot": b"of another version"})
     await publish(payloads(market_events(6, 50)))
     async with replicas.running() as (keeper, health):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while "state of binanceus:BTC-USDT" not in health.readiness().problems:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         assert keeper.held
     assert await client.hget(keys.state(BTC), "hot") == b"of another version"
     assert (await market_log.cursor(BTC, keys.RAW, "featurizer")).id == BEGINNING
+
+
+async def test_a_replica_that_has_let_go_of_a_refused_market_is_ready(
+    client: Redis, publish: Publish, replicas
+) -> None:
+    await client.hset(keys.state(BTC), mapping={"genesis": "0-0", "hot": b"of another version"})
+    await publish(payloads(market_events(6, 50)))
+    async with replicas.running() as (keeper, health), asyncio.timeout(20):
+        while "state of binanceus:BTC-USDT" not in health.readiness().problems:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        assert keeper.let_go(BTC)
+        while "state of binanceus:BTC-USDT" in health.readiness().problems:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_the_lag_of_a_market_that_is_given_during_a_commit_is_told_no_more(
+    market_log: MarketLog, publish: Publish, replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    featurizer, keeper, _ = replicas.make("a", {BTC: PARAMS}, commit_seconds=0.0)
+    await keeper.renew()
+    await featurizer.turn()
+    commit = market_log.commit_step
+
+    async def given_meanwhile(*step: Any) -> None:
+        await commit(*step)
+        assert await featurizer.release(BTC)
+
+    monkeypatch.setattr(market_log, "commit_step", given_meanwhile)
+    await publish(payloads(market_events(6, 50)))
+    await featurizer.turn()
+    await keeper.leave()
+    assert (await market_log.cursor(BTC, keys.RAW, "featurizer")).lag == 0
+    labels = {"exchange": BTC.exchange, "symbol": BTC.symbol}
+    assert REGISTRY.get_sample_value("daedalus_featurizer_lag_seconds", labels) is None
 
 
 async def test_a_refused_state_that_is_taken_away_begins_anew(
@@ -110,7 +146,7 @@ async def test_a_refused_state_that_is_taken_away_begins_anew(
     await client.rpush(keys.history(BTC), *[b"of other transforms"] * 9)
     await publish(payloads(market_events(6, 50)))
     async with replicas.running("a") as (_, health):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while "state of binanceus:BTC-USDT" not in health.readiness().problems:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
     await client.hdel(keys.state(BTC), "genesis", "hot")
@@ -132,7 +168,7 @@ async def test_a_genesis_of_an_unknown_version_stops_its_market_and_no_other(
         await replicas.caught_up()
         cursor = await market_log.cursor(BTC, keys.RAW, "featurizer")
         await publish([(START, encode(Genesis(START, "of-tomorrow", b'{"not": "known"}')))])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while "state of binanceus:BTC-USDT" not in health.readiness().problems:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         assert "of-tomorrow" in health.readiness().problems["state of binanceus:BTC-USDT"]

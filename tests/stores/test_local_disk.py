@@ -223,6 +223,16 @@ def test_a_file_in_the_place_of_the_directory_is_told(tmp_path: Path, below: str
     assert (tmp_path / "file").read_text() == "I was here first"
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file of /proc that opens and cannot be read")
+def test_a_disk_that_fails_while_an_object_is_read_is_a_reason_to_wait(tmp_path: Path) -> None:
+    (tmp_path / "x").symlink_to("/proc/self/mem")  # opens, and its first byte is an error of input
+    disk = LocalDisk(tmp_path)
+    with pytest.raises(StoreUnavailable, match="cannot read x: Input/output error; check the disk"):
+        disk.read("x")
+    with disk.open_input("x") as file, pytest.raises(StoreUnavailable, match="Input/output error"):
+        file.read(8)
+
+
 def test_a_directory_in_the_place_of_an_object_is_told(tmp_path: Path) -> None:
     store = LocalDisk(tmp_path)
     store.create("a/b", b"", {})

@@ -49,9 +49,21 @@ class StorePasses:
     def survey(self, now: datetime) -> tuple[Backlog, list[tuple[str, str]]]:
         """What waits, and the (layer, folder) of the partitions with work."""
         backlog, work = Backlog(), list[tuple[str, str]]()
+        is_away = False
 
         def look(layer: str, folder: str) -> bool:
-            found = self._work.look(layer, folder, now)
+            nonlocal is_away
+            try:
+                found = self._work.look(layer, folder, now)
+            except StoreError as error:
+                # One bad object keeps its own partition back, and no other. A store that is away fails at every one of
+                # them, each for as long as a time-out takes: the second in a row ends the look at this layer.
+                if error.retryable and is_away:
+                    raise
+                is_away = error.retryable
+                self._work.fail("list", folder, error)
+                return False
+            is_away = False
             backlog.add(found)
             if found.has_work:
                 work.append((layer, folder))

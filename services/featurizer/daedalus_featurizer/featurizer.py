@@ -96,7 +96,7 @@ class Featurizer:
                 with metrics.COMMIT_SECONDS.time():
                     await self._log.commit_step(work.lease, taken.step)
                 work.committed(taken, self._monotonic())
-                self._count(work.lease.market, taken)
+                self._count(work, taken)
         except Fenced:
             log.warning("market has another owner", market=work.lease.market.name)
             self._forget(work.lease)
@@ -118,7 +118,8 @@ class Featurizer:
             with metrics.STEP_SECONDS.time():
                 return work.step(count)
 
-    def _count(self, market: Market, taken: StepTaken) -> None:
+    def _count(self, work: MarketWork, taken: StepTaken) -> None:
+        market = work.lease.market
         labels = {"exchange": market.exchange, "symbol": market.symbol}
         self._keeper.load.count(market, taken.events)
         metrics.EVENTS.labels(**labels).inc(taken.events)
@@ -130,7 +131,7 @@ class Featurizer:
             metrics.FOREIGN.labels(**labels).inc(taken.foreign)
         if taken.before_genesis:
             metrics.BEFORE_GENESIS.labels(**labels).inc(taken.before_genesis)
-        if taken.last_ts is not None:
+        if taken.last_ts is not None and self._works.get(market) is work:  # else it was given meanwhile
             metrics.LAG_SECONDS.labels(**labels).set(max(0.0, (self._now_ns() - taken.last_ts) / 1e9))
 
     # leases
@@ -160,6 +161,9 @@ class Featurizer:
         for market, work in list(self._works.items()):
             if held.get(market) != work.lease:
                 self._drop(market)
+        for market in self._refused.keys() - held.keys():
+            del self._refused[market]
+            self._health.mark_ready(f"state of {market.name}")  # its next owner looks for itself
         leases = [lease for market, lease in held.items() if market not in self._works]
         new = [lease for lease in leases if self._refused.get(lease.market) != lease.epoch]
         outcomes = await asyncio.gather(*map(self._resume, new), return_exceptions=True)

@@ -102,7 +102,8 @@ class Ingestor:
             if spooling is not None and spooling.done():
                 spooling.result()  # raises what ended it: nothing would be written to the disk any more, unnoticed
             for market, outbox in tuple(self._outboxes.items()):
-                if self._keeper.held.get(market) != outbox.lease:
+                # While one is dropped, another may be given.
+                if self._outboxes.get(market) is outbox and self._keeper.held.get(market) != outbox.lease:
                     await self._drop(market)
             if time.monotonic() >= self._retry_at:
                 await self._take_new()
@@ -243,7 +244,8 @@ class Ingestor:
         await tenure.retire()
         while self._outboxes:
             for market, outbox in tuple(self._outboxes.items()):
-                if not outbox.events and not outbox.unread:
+                # A round of leases that was under way may give some itself.
+                if self._outboxes.get(market) is outbox and not outbox.events and not outbox.unread:
                     del self._outboxes[market]
                     await self._close(outbox)
                     tenure.release(market)

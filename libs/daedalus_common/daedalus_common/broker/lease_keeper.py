@@ -175,8 +175,8 @@ class LeaseKeeper:
 
     async def leave(self) -> None:
         """The end of a clean stop: every lease is free for others at once."""
-        await self.retire()
-        _raise_first(await self._each(self.give(market) for market in (*self.held, *self._leaving)))
+        gives = [self.give(market) for market in (*self.held, *self._leaving)]
+        _raise_first(await self._each((self.retire(), *gives)))
 
     async def _share(self) -> tuple[Market, ...]:
         able = await self.replicas.look()

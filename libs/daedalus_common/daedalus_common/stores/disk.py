@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from daedalus_common.stores.keys import (
     check_folder,
@@ -31,6 +32,9 @@ from daedalus_common.stores.object_store import (
     StoreReport,
     StoreUnavailable,
 )
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 LEFTOVER_AGE = timedelta(hours=1)
 """An unfinished file this old belongs to a process that died: a create takes milliseconds to seconds."""
@@ -84,14 +88,11 @@ class LocalDisk:
 
     def read(self, key: str) -> bytes:
         with self.open_input(key) as file:
-            try:
-                return file.read()
-            except OSError as error:
-                raise self._translated(error, f"read {key}") from error
+            return file.read()
 
     def open_input(self, key: str) -> BinaryIO:
         try:
-            return self._path(key).open("rb")
+            return BufferedReader(_ObjectFile(self._path(key), lambda error: self._translated(error, f"read {key}")))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise ObjectMissing(f"{self.describe()}: there is no object {key}") from None
         except OSError as error:
@@ -270,6 +271,26 @@ class LocalDisk:
         if error.errno in _WRONG_PLACE or isinstance(error, FileExistsError):
             return StoreMisconfigured(f"{text}; set {setting} to a directory that only Daedalus writes to")
         return StoreUnavailable(f"{text}; check the disk of {setting}")
+
+
+class _ObjectFile(FileIO):
+    """Of an object that is read, whose disk may fail at any byte: also then there are `StoreError`s, and no others."""
+
+    def __init__(self, path: Path, translated: Callable[[OSError], StoreError]) -> None:
+        super().__init__(path, "rb")
+        self._translated = translated
+
+    def readinto(self, buffer: "WriteableBuffer") -> int | None:
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            raise self._translated(error) from error
+
+    def readall(self) -> bytes:
+        try:
+            return super().readall()
+        except OSError as error:
+            raise self._translated(error) from error
 
 
 class _NoLinks(OSError):
