@@ -45,7 +45,7 @@ async def recorded(config: dict[str, Any], folder: Path) -> None:
     await client.aclose()
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(120)
 async def test_markets_of_the_masters_that_answer_are_reconciled_with_redis(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

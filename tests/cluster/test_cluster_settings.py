@@ -45,7 +45,7 @@ def test_a_cluster_that_stops_as_a_whole_is_a_finding_with_its_fix() -> None:
     assert findings(info | {"cluster_enabled": 0}, {"cluster-require-full-coverage": "yes"}) == ()
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_every_master_is_checked_and_named_and_one_that_is_away_is_a_warning(tmp_path: Path) -> None:
     with ValkeyCluster(tmp_path, options=("--maxmemory", "64mb")) as cluster:
         cluster.ask(cluster.masters[1], "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")

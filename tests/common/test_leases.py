@@ -37,10 +37,10 @@ async def test_two_replicas_end_with_every_market_owned_by_exactly_one(client: R
 
 
 async def test_a_dead_owners_markets_move_after_the_ttl_and_their_epoch_grows(client: Redis) -> None:
-    a, b = keeper(client, "a"), keeper(client, "b")
+    a, b = keeper(client, "a", 2_000), keeper(client, "b", 2_000)
     await round_of(a)
     assert len(a.held) == 7
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(2.5)
     await round_of(b)
     assert set(b.held) == set(MARKETS)
     assert all(b.held[market].epoch > a.held[market].epoch for market in MARKETS)

@@ -124,6 +124,7 @@ def streamed_books(stack: Stack) -> int:
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(240)
 def test_the_column_and_the_table_are_computed_live_and_in_batch(
     installed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

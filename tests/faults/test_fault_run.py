@@ -10,7 +10,7 @@ from support.seaweedfs import weed_binary
 
 @pytest.mark.alone
 @pytest.mark.e2e
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_faults_of_every_component_break_no_promise(tmp_path_factory: pytest.TempPathFactory) -> None:
     cells = [cell for cell in short() if weed_binary() is not None or "s3" not in cell.needs]
     outcome = run_seed(1, cells, tmp_path_factory.mktemp("faults"), print)

@@ -135,13 +135,13 @@ async def test_waiting_for_a_reader_ends_when_it_is_near_or_given_up(client):
         await wait_until_near(*arguments, near, lambda: give_up, timeout)
         return time.monotonic() - before
 
-    assert await took(near=5, give_up=False, timeout=LONG) < 1
-    assert await took(near=4, give_up=True, timeout=LONG) < 1
-    assert SHORT.total_seconds() <= await took(near=4, give_up=False, timeout=SHORT) < 2
+    assert await took(near=5, give_up=False, timeout=LONG) < 5
+    assert await took(near=4, give_up=True, timeout=LONG) < 5
+    assert SHORT.total_seconds() <= await took(near=4, give_up=False, timeout=SHORT) < 10
     waiting = asyncio.create_task(took(near=0, give_up=False, timeout=LONG))
     await asyncio.sleep(0.2)
     await client.xgroup_setid(RAW, "writer", ids[-1], entries_read=5)
-    assert 0.2 <= await waiting < 2
+    assert 0.2 <= await waiting < 5
 
 
 async def test_a_market_is_quiet_between_two_heartbeats_and_not_while_events_come(client):

@@ -25,8 +25,9 @@ Numbered = tuple[int, Event]
 
 
 def configuration(redis_url: str, api_url: str, channels: dict[str, list[str]], **sections: Any) -> dict[str, Any]:
-    """One exchange, quick to notice and to try again."""
-    ingestion = {"reconnect_delay": 0.2, "max_reconnect_delay": 1.0, "stale_after_seconds": 2.0}
+    """One exchange, quick to try again. A third of the time that a connection may stand still is what a pong may take:
+    much less of it, and on a busy machine a connection ends that nobody has touched."""
+    ingestion = {"reconnect_delay": 0.2, "max_reconnect_delay": 1.0, "stale_after_seconds": 15.0}
     exchange = {"api_url": api_url, "channels": channels, **sections.pop("exchange", {})}
     return {
         "redis": {"url": redis_url},

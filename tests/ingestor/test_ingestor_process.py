@@ -25,7 +25,7 @@ from ingestor.pipeline import (
 from simulator.harness import Simulator, simulator_process
 from support.valkey import ValkeyServer
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 BTC, ETH = "BTC/USDT", "ETH/USDT"
 BOTH_CHANNELS = {"watchOrderBook": [BTC], "watchTrades": [BTC]}
@@ -49,7 +49,7 @@ def recorded(url: str, kind: type) -> int:
 
 async def test_every_misfortune_is_declared_and_nothing_else_is_lost(redis_url, tmp_path, sim):
     """Broken frame, skipped update, cut connection, dead feed, one after the other."""
-    config = configuration(redis_url, sim.url, BOTH_CHANNELS)
+    config = configuration(redis_url, sim.url, BOTH_CHANNELS, ingestion={"stale_after_seconds": 6.0})
 
     async def goes_on(for_events: int = 3) -> None:
         books, trades = recorded(redis_url, Book) + for_events, recorded(redis_url, Trade) + for_events
@@ -162,7 +162,7 @@ async def test_each_market_is_watched_by_one_replica_and_one_without_markets_ope
         return status["subscriptions"], status["connections"]["open"]
 
     async def until_watched(connections: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while await watched() != ({"btcusdt@trade": 1, "ethusdt@trade": 1}, connections):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
@@ -174,14 +174,18 @@ async def test_each_market_is_watched_by_one_replica_and_one_without_markets_ope
         each = (one, two, three)
         await until(lambda: all(replica.logged("first round of leases") for replica in each))
         await until_watched(2)
-        feeding = [await replica.metric("daedalus_ingestor_markets") for replica in each]
-        assert sorted(feeding) == [0, 1, 1]
+        feeding: list[float] = []
+        async with asyncio.timeout(40):
+            while sorted(feeding) != [0, 1, 1]:  # each tells it at the end of its turn
+                feeding = [await replica.metric("daedalus_ingestor_markets") for replica in each]
         idle = each[feeding.index(0)]
         assert await idle.metric("daedalus_ingestor_subscriptions") == 0
         assert await idle.metric("daedalus_lease_load") == 0
         assert await each[feeding.index(1)].stop() == 0
         await until_watched(2)
-        assert await idle.metric("daedalus_ingestor_markets") == 1, "handed over to who had none"
+        async with asyncio.timeout(40):  # handed over to who had none
+            while await idle.metric("daedalus_ingestor_markets") != 1:  # noqa: ASYNC110  another process's
+                await asyncio.sleep(0.1)
 
 
 async def test_redis_down_at_start_is_waited_for_and_told(server, tmp_path, sim):
@@ -318,7 +322,9 @@ async def test_a_stop_while_redis_is_away_leaves_everything_to_the_next_start(se
     async with ingestor(tmp_path, config, "one") as first:
         await until(lambda: recorded(server.url, Trade) > 20 and recorded(server.url, Book) > 10)
         server.stop()
-        await asyncio.sleep(1.0)
+        async with asyncio.timeout(40):
+            while await first.metric("daedalus_ingestor_queued_events") < 60:  # noqa: ASYNC110  another process's
+                await asyncio.sleep(0.1)
         assert await first.stop(60) == 0
         assert kept_by(first) > 50
     server.start()

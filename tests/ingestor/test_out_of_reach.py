@@ -13,9 +13,11 @@ from faults.tools.tcp_proxy import TcpProxy
 from ingestor.pipeline import Ingestor, check_trades, configuration, ingestor, reasons, stream, until
 from simulator.harness import Simulator, simulator_process
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "ADA/USDT")
+QUICK = 2.0
+"""A connection is stale after so many seconds; out of reach is an exchange after twice that."""
 NAMES = tuple(f"binanceus:{symbol.replace('/', '-')}" for symbol in SYMBOLS)
 
 
@@ -35,11 +37,11 @@ def way(sim: Simulator) -> Iterator[TcpProxy]:
 class Scene:
     """Who has each market, and what is recorded of it."""
 
-    def __init__(self, redis_url: str, sim: Simulator, way: TcpProxy) -> None:
+    def __init__(self, redis_url: str, sim: Simulator, way: TcpProxy, **ingestion: float) -> None:
         self._redis_url = redis_url
         channels = {"watchTrades": list(SYMBOLS)}
-        self.near = configuration(redis_url, sim.url, channels)
-        self.far = configuration(redis_url, f"http://127.0.0.1:{way.port}", channels)
+        self.near = configuration(redis_url, sim.url, channels, ingestion=ingestion)
+        self.far = configuration(redis_url, f"http://127.0.0.1:{way.port}", channels, ingestion=ingestion)
 
     def leases(self) -> dict[str, tuple[str, int]]:
         """Owner and epoch."""
@@ -108,7 +110,7 @@ async def test_one_that_never_reached_it_gets_nothing_until_it_does(redis_url, t
 
 
 async def test_one_that_reaches_it_no_longer_gives_its_markets_and_gets_them_back(redis_url, tmp_path, sim, way):
-    scene = Scene(redis_url, sim, way)
+    scene = Scene(redis_url, sim, way, stale_after_seconds=QUICK)
     async with ingestor(tmp_path, scene.near, "one") as one, ingestor(tmp_path, scene.far, "two") as two:
         await until(lambda: (scene.share("one"), scene.share("two")) == (2, 2))
         await scene.all_are_recorded()
@@ -129,7 +131,7 @@ async def test_one_that_reaches_it_no_longer_gives_its_markets_and_gets_them_bac
 
 
 async def test_an_exchange_that_nobody_reaches_moves_nothing(redis_url, tmp_path, sim, way):
-    scene = Scene(redis_url, sim, way)
+    scene = Scene(redis_url, sim, way, stale_after_seconds=QUICK)
     async with ingestor(tmp_path, scene.far, "one") as one, ingestor(tmp_path, scene.far, "two") as two:
         await until(lambda: (scene.share("one"), scene.share("two")) == (2, 2))
         before = await scene.at_rest()

@@ -43,8 +43,10 @@ class Bench:
     sent: dict[Market, int] = field(default_factory=dict)
 
     @classmethod
-    async def open(cls, url: str, max_events: int = 10_000, batch_size: int = 7) -> "Bench":
-        client = connect(url, timeout=timedelta(seconds=0.5))
+    async def open(
+        cls, url: str, max_events: int = 10_000, batch_size: int = 7, timeout_seconds: float = 10.0
+    ) -> "Bench":
+        client = connect(url, timeout=timedelta(seconds=timeout_seconds))
         keeper = LeaseKeeper(client, Role.INGESTOR, "me", [BTC, ETH], timedelta(seconds=60), lambda: "token")
         await keeper.renew()
         queue, health = EventQueue(max_events), Health("ingestor")
@@ -154,7 +156,7 @@ class TestAServerThatFails:
 
     @pytest.fixture
     async def own(self, server: ValkeyServer) -> AsyncIterator[Bench]:
-        bench = await Bench.open(server.url)
+        bench = await Bench.open(server.url, timeout_seconds=0.5)
         yield bench
         await bench.client.aclose()
 
@@ -203,7 +205,7 @@ class TestAServerThatFails:
         server.start()
 
     async def test_what_overflowed_meanwhile_is_declared_in_its_place(self, server):
-        small = await Bench.open(server.url, max_events=20)
+        small = await Bench.open(server.url, max_events=20, timeout_seconds=0.5)
         outbox = small.outboxes[BTC]
         place = Place(Channel.TRADES)
         trades = Subscription(BTC, "BTCUSDT", Channel.TRADES, outbox, place, TradeReader())

@@ -31,7 +31,7 @@ from ingestor.pipeline import (
 from simulator.harness import Simulator, simulator_process
 from support.valkey import ValkeyServer
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 BTC = "BTC/USDT"
 CHANNELS = {"watchOrderBook": [BTC], "watchTrades": [BTC]}
@@ -118,8 +118,7 @@ def spool_disk(tmp_path: Path) -> Iterator[FaultyDisk]:
 
 def spooling(server: Server, sim: Simulator, **ingestion: Any) -> dict[str, Any]:
     # Patient: a machine under load must not lose its connection to the exchange, which is another fault.
-    patient = {"queue_maxsize": 100, "stale_after_seconds": 15.0}
-    config = configuration(server.url, sim.url, CHANNELS, ingestion={**patient, **ingestion})
+    config = configuration(server.url, sim.url, CHANNELS, ingestion={"queue_maxsize": 100, **ingestion})
     config["redis"]["socket_timeout_seconds"] = 1.0
     return config
 

@@ -32,7 +32,7 @@ from ingestor.pipeline import (
 from simulator.harness import Simulator, simulator_process
 from support.valkey import ValkeyServer
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 BTC = Market("binanceus", "BTC/USDT")
 CHANNELS = {"watchOrderBook": [BTC.symbol], "watchTrades": [BTC.symbol]}

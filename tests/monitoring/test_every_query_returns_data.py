@@ -24,7 +24,7 @@ from support.promql import metric_names, panel_queries, rules, selectors, variab
 from support.stack import Stack
 from support.valkey import ValkeyServer
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 SERVICES = ("compactor", "writer", "featurizer", "ingestor")
 SYMBOLS = ["BTC/USDT", "ETH/USDT"]

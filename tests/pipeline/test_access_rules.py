@@ -9,7 +9,7 @@ import redis
 from support.lake import objects
 from support.stack import Stack
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "redis.md"
 MARKET = "binanceus:BTC-USDT"

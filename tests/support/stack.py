@@ -134,7 +134,9 @@ class Stack:
     def start(self, name: str, replica: str = "1", env: Mapping[str, str] | None = None) -> Service:
         """A service as a process; it is up when this returns, though perhaps not ready. `env` is added to ours."""
         path = self.folder / "config.yaml"
-        path.write_text(yaml.safe_dump(self.config))
+        new = path.with_suffix(".new")
+        new.write_text(yaml.safe_dump(self.config))
+        new.replace(path)  # at once: a service that was started a moment ago may be reading it
         arguments = ["--config", str(path), "--name", f"{name}-{replica}", "--telemetry-port", "0"]
         return self._run(name, arguments, env)
 

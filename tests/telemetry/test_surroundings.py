@@ -60,7 +60,7 @@ async def test_a_clock_that_is_ahead_or_behind_is_told_with_its_sign(server: Val
     for offset in (0.0, 7.0, -3.0):
         watch = ServerWatch(client, partial(shifted, offset))
         await watch.look()
-        assert told("clock_offset_seconds", node) == pytest.approx(offset, abs=0.3)
+        assert told("clock_offset_seconds", node) == pytest.approx(offset, abs=1.4)
     watch.forget()
 
 
@@ -110,7 +110,7 @@ async def test_of_a_cluster_each_master_is_told(tmp_path: Path):
             await watch.look()
             nodes = [f"127.0.0.1:{master.port}" for master in cluster.masters]
             assert [told("memory_limit_bytes", node) for node in nodes] == [32 * MIB] * 3
-            assert [told("clock_offset_seconds", node) for node in nodes] == pytest.approx([0, 0, 0], abs=0.3)
+            assert [told("clock_offset_seconds", node) for node in nodes] == pytest.approx([0, 0, 0], abs=1.4)
             cluster.masters[1].kill()
             await watch.look()
             assert [told("memory_used_bytes", node) is None for node in nodes] == [False, True, False]

@@ -135,7 +135,7 @@ async def test_a_cursor_that_somebody_moved_is_read_again(
 ) -> None:
     lease = await lease_of(Role.INGESTOR)
     raw = keys.stream(BTC, keys.RAW)
-    patient = replace(QUICK, interval=timedelta(seconds=0.5))
+    patient = replace(QUICK, interval=timedelta(seconds=3))
     async with running(build_writer(client, disk, [BTC], limits=patient)) as task:
         await publish(market_log, lease, payloads(market_events(14, 100)))
         await asyncio.sleep(0.2)
