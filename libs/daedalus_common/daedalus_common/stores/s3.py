@@ -30,6 +30,7 @@ from daedalus_common.stores.object_store import (
     StoreReport,
 )
 from daedalus_common.stores.range_input import open_range_input
+from daedalus_common.stores.s3_cut_answers import CutBody, refuse_cut_bodies, refuse_cut_headers
 from daedalus_common.stores.s3_errors import Place, http_status, mask, translate
 from daedalus_common.stores.s3_expect import mend_expect
 from daedalus_common.stores.settings import StoreSettings
@@ -47,6 +48,7 @@ _CHAIN_WITH_FIXED_KEYS = frozenset({"env", "shared-credentials-file", "config-fi
 
 
 mend_expect()
+refuse_cut_headers()
 
 
 class S3Store:
@@ -56,7 +58,7 @@ class S3Store:
     conditional (docs/object-stores.md); 412 means that the object exists. botocore repeats requests
     whose answer is lost, late or 5xx (mode `standard`, `attempts` in all); a repeated create then finds the
     object of the first attempt and returns EXISTS. Repeated here: 409, which AWS answers while another create
-    of the same key is under way, and reads cut off in the middle of the body, which botocore leaves alone.
+    of the same key is under way, and answers cut off in the middle of the body, which botocore leaves alone.
 
     Raises StoreError at once for settings that cannot work; nothing is sent before the first call.
     """
@@ -86,6 +88,7 @@ class S3Store:
             response_checksum_validation="when_required",
         )
         self._client, credentials, secrets = _connect(settings, config)
+        refuse_cut_bodies(self._client)
         self._place = Place(
             location=f"s3://{self._bucket}/{self._prefix} at {self._client.meta.endpoint_url}",
             endpoint_url=self._client.meta.endpoint_url,
@@ -271,7 +274,7 @@ def _input_over(data: memoryview) -> BinaryIO:
 def _is_passing(error: BaseException) -> bool:
     if isinstance(error, ClientError):
         return http_status(error) == 409
-    return isinstance(error, (IncompleteReadError, ResponseStreamingError))
+    return isinstance(error, (CutBody, IncompleteReadError, ResponseStreamingError))
 
 
 def _checked_prefix(settings: StoreSettings) -> str:
