@@ -1,6 +1,7 @@
 """A replica that cannot reach an exchange gets none of its markets, and gives those that it has to one that can."""
 
 import asyncio
+import errno
 import time
 from datetime import timedelta
 from itertools import count
@@ -131,6 +132,23 @@ async def test_an_ability_is_told_at_once_and_not_with_the_next_renewal(client: 
             assert time.monotonic() - began < 20.0
             await asyncio.sleep(0.02)
         assert a.has(Y) == 0
+
+
+async def test_a_market_whose_release_fails_is_given_all_the_same(client: Redis) -> None:
+    class Failing(Replica):
+        async def release(self, market: Market) -> bool:
+            raise OSError(errno.EIO, "Input/output error")
+
+    a, b = Failing(client, "a"), Replica(client, "b")
+    async with Tenure(a.keeper, timedelta(seconds=0.1), a, Health("ingestor")) as tenure:
+        await tenure.first_round()
+        assert len(a.keeper.held) == 6
+        async with asyncio.timeout(20):
+            while len(b.keeper.held) < 3:
+                await rounds_of(b, rounds=1)
+                await asyncio.sleep(0.05)
+        tenure.check()
+    assert not a.keeper.held
 
 
 async def test_a_stopped_replica_is_nobodys_choice(client: Redis) -> None:

@@ -1,7 +1,9 @@
 """The queue overflows to disk: nothing is lost within the bound, and order holds, whatever dies meanwhile."""
 
+import asyncio
 import os
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +11,7 @@ import pytest
 
 from daedalus_common.entries import encode
 from daedalus_common.events import Heartbeat
+from daedalus_common.telemetry import Health
 from daedalus_ingestor import market_spool
 from daedalus_ingestor.market_spool import SpoolError
 from daedalus_ingestor.spool import Spool
@@ -62,6 +65,51 @@ async def test_a_flush_that_gets_no_memory_keeps_what_it_was_to_write(replica, s
     await replica.disk.flush()
     await replica.publish_all(stream)
     assert numbers(stream) == list(range(25))
+
+
+async def test_a_spool_that_is_closed_while_it_is_written_has_what_was_written(replica, stream, tmp_path, monkeypatch):
+    writing, go_on = threading.Event(), threading.Event()
+    write = replica.disk.files.write
+
+    def slowly(records: list[Record]) -> None:
+        writing.set()
+        assert go_on.wait(20)
+        write(records)
+
+    monkeypatch.setattr(replica.disk.files, "write", slowly)
+    replica.send(20)
+    flushing = asyncio.create_task(replica.disk.flush())
+    assert await asyncio.to_thread(writing.wait, 20)
+    replica.queue.close(replica.outbox)
+    closing = asyncio.create_task(replica.spool.close(MARKET))
+    await asyncio.sleep(0.1)
+    assert not closing.done()
+    go_on.set()
+    await asyncio.gather(flushing, closing)
+    heir = Replica(tmp_path / "spool")
+    assert await heir.take(stream, 2, replica.sent)
+    await heir.publish_all(stream)
+    assert numbers(stream)[-12:] == list(range(8, 20)), "what was in memory alone is the take-over's gap"
+
+
+async def test_one_market_whose_folder_cannot_be_read_stops_no_other(tmp_path, stream):
+    health = Health("ingestor")
+    spool = Spool(tmp_path / "spool", 10**7, fsync=False, health=health)
+    damaged = tmp_path / "spool" / f"{OTHER.name}@log"
+    (damaged / "lock").mkdir(parents=True)  # which cannot be opened for writing
+    with pytest.raises(SpoolError, match="Is a directory"):
+        await spool.open(OTHER, "log")
+    assert not spool.is_waiting()
+    problems = health.readiness().problems
+    assert "Is a directory" in problems[f"spool of {OTHER.name}"]
+    assert "spool" not in problems
+    (await spool.open(MARKET, "log")).append(1, encode(Heartbeat(1)))
+    await spool.close(MARKET)
+    assert list((tmp_path / "spool").rglob("*.spool"))
+    (damaged / "lock").rmdir()
+    await spool.open(OTHER, "log")
+    assert f"spool of {OTHER.name}" not in health.readiness().problems
+    await spool.close(OTHER)
 
 
 async def test_what_comes_meanwhile_follows_what_is_on_disk(replica, stream):

@@ -129,7 +129,16 @@ class Tenure:
         if lease is None:
             return
         try:
-            if await self._service.release(market):
+            is_released = await self._service.release(market)
+        except _AWAY as away:
+            # Nobody works on it by then: kept and renewed, the lease would keep others from doing so.
+            log.warning("market not released in order, given all the same", market=market.name, error=described(away))
+            is_released = True
+        except Exception as error:
+            self._failed = error
+            return
+        try:
+            if is_released:
                 await self._keeper.give(market)
             else:
                 self._keeper.keep(lease)

@@ -38,6 +38,9 @@ log = structlog.get_logger(__name__)
 _TURN_SECONDS = 0.1
 _RETRY_SECONDS = 1.0
 _FLUSH_LOOK_SECONDS = 0.02
+_PATIENT_SECONDS = 2.0
+"""Of a former owner that is frozen every market's folder is locked: to wait for each of them would leave the last one
+without a feed for long. A market gets its spool later then."""
 
 
 class Ingestor:
@@ -105,6 +108,7 @@ class Ingestor:
                 # While one is dropped, another may be given.
                 if self._outboxes.get(market) is outbox and self._keeper.held.get(market) != outbox.lease:
                     await self._drop(market)
+                    self._health.beat()
             if time.monotonic() >= self._retry_at:
                 await self._take_new()
             if time.monotonic() >= self._spool_retry_at:
@@ -124,11 +128,13 @@ class Ingestor:
                 load.rest(market, now)
 
     async def _take_new(self) -> None:
+        until = time.monotonic() + _PATIENT_SECONDS
         for market, lease in tuple(self._keeper.held.items()):
             if market not in self._outboxes and self._feeds[market.exchange].can_feed(market):
                 self._opening = market
+                self._health.beat()
                 try:
-                    await self._take(lease)
+                    await self._take(lease, patiently=time.monotonic() < until)
                 except (RedisError, OSError) as error:
                     log.warning("market not opened, trying again", market=market.name, error=described(error))
                     self._retry_at = time.monotonic() + _RETRY_SECONDS
@@ -138,10 +144,10 @@ class Ingestor:
                 finally:
                     self._opening = None
 
-    async def _take(self, lease: Lease) -> None:
+    async def _take(self, lease: Lease, *, patiently: bool) -> None:
         market = lease.market
         await self._log.open_market(market)
-        opened = await open_spool(self._spool, self._client, lease)
+        opened = await open_spool(self._spool, self._client, lease, patiently=patiently)
         recollection = await recall(self._client, market, opened.newest)
         reason = Reason.TAKEOVER if opened.newest or await is_begun(self._client, market) else Reason.START
         if self._keeper.held.get(market) != lease:

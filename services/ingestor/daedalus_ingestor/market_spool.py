@@ -31,6 +31,10 @@ class Shared(Protocol):
 
     def failed(self, market: Market, error: OSError) -> float: ...
 
+    def unreadable(self, market: Market, error: OSError) -> float: ...
+
+    def readable(self, market: Market) -> None: ...
+
     def is_waiting(self, until: float | None = None) -> bool: ...
 
 
@@ -78,6 +82,7 @@ class MarketSpool:
         self._lost = 0
         self._must_renumber = False
         self._load_at = 0.0
+        self._is_closed = False
         self._busy = asyncio.Lock()
 
     @property
@@ -118,9 +123,10 @@ class MarketSpool:
         """
         self.epoch = epoch
         try:
-            resumed = await asyncio.to_thread(self.files.resume, stream_epoch, applied)
-            if not resumed.is_late:
-                await asyncio.to_thread(self.files.confirm, resumed.position)
+            async with self._busy:
+                resumed = await asyncio.to_thread(self.files.resume, stream_epoch, applied)
+                if not resumed.is_late:
+                    await asyncio.to_thread(self.files.confirm, resumed.position)
         except OSError as error:
             raise SpoolError(f"the spool of {self.market.name} cannot be read: {error}") from error
         self._look()
@@ -141,13 +147,17 @@ class MarketSpool:
         confirmed, and what follows is numbered anew.
         """
         async with self._busy:
-            if self._spool.is_waiting(self._load_at):
+            if self._is_closed or self._spool.is_waiting(self._load_at):
                 return Loaded([], 0)
             try:
-                return await self._load(count)
+                loaded = await self._load(count)
             except OSError as error:
-                self._load_at = self._spool.failed(self.market, error)
+                self._load_at = self._spool.unreadable(self.market, error)
                 return Loaded([], 0)
+            if self._load_at:
+                self._load_at = 0.0
+                self._spool.readable(self.market)
+            return loaded
 
     async def _load(self, count: int) -> Loaded:
         if self._must_renumber:
@@ -195,6 +205,8 @@ class MarketSpool:
         if (not self._pending and self._confirmed == self.files.next) or self._spool.is_waiting():
             return
         async with self._busy:
+            if self._is_closed:
+                return
             first, position = self.head() + self._unread, self.files.end
             batch, self._pending = self._pending, []
             try:
@@ -212,6 +224,15 @@ class MarketSpool:
                 self._pending[:0] = batch[written:]
                 self._look()
                 self._weigh(-sum(record_bytes(payload) for _, payload in batch[:written]))
+
+    async def close(self) -> None:
+        """Writes what is pending, after what a thread is just writing. Raises OSError; it is closed then too."""
+        await self.flush()
+        async with self._busy:
+            self._is_closed = True
+            self._give_up()
+            self._look()
+            self.files.close()
 
     def leave(self, first: int, events: Iterable[tuple[int, bytes]]) -> int:
         """The market is closed with these events in memory, numbered from `first`: those that are not on disk either
@@ -233,7 +254,7 @@ class MarketSpool:
         self._weigh(-sum(record_bytes(record.payload) for record in left))
         return left
 
-    def give_up(self) -> None:
+    def _give_up(self) -> None:
         """Forgets what the disk did not take."""
         lost = len(self._take_pending())
         if lost:

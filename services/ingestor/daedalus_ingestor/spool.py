@@ -46,7 +46,7 @@ _CHECK: Final = "spool"
 _LATE_RECORDS: Final = 1000
 _WEIGH_SECONDS: Final = 1.0
 """Others write into the same bound, and late folders go."""
-_PASSING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+_PASSING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 """What may go by itself, or by somebody's hand while the ingestor runs."""
 
 
@@ -81,6 +81,7 @@ class Spool:
         self._weigh_at = 0.0
         self._locks: dict[Market, int] = {}
         self._problem = ""
+        self._unreadable: dict[Market, str] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._weigh_strays()
@@ -125,30 +126,36 @@ class Spool:
             raise SpoolError(f"the spool {folder} is in use by another ingestor") from None
         except OSError as error:
             self._give_lock(market)
-            self._fails(error)
+            self.unreadable(market, error)
             raise SpoolError(f"the spool {folder} cannot be opened: {error}") from error
         if files.torn:
             metrics.SPOOL_TORN.inc(files.torn)
         opened = self.markets[market] = MarketSpool(self, market, log_id, files)
-        self._weigh_strays()
+        self.readable(market)
+        self._weigh_all()
         return opened
 
     async def close(self, market: Market) -> None:
         """Writes what is pending; the files stay where they are, unless they are empty. What the market has left in
         memory goes to a late folder."""
+        self.readable(market)
         closing = self.markets.get(market)
-        if closing is not None:
-            await closing.flush()
-            closing.give_up()
-            closing.files.close()
-            del self.markets[market]
-            if left := closing.take_left():
-                await self._keep_late(closing, left)
-            if not closing.size_bytes:
-                with suppress(OSError):
-                    remove_empty(self._folder_of(market, closing.log_id))
-            self._give_lock(market)
-            self._weigh_strays()
+        if closing is None:
+            return
+        try:
+            await closing.close()
+        except OSError as error:
+            self._fails(error, market=market.name)
+        if self.markets.get(market) is not closing:
+            return  # closed by another meanwhile
+        del self.markets[market]
+        if left := closing.take_left():
+            await self._keep_late(closing, left)
+        if not closing.size_bytes:
+            with suppress(OSError):
+                remove_empty(self._folder_of(market, closing.log_id))
+        self._give_lock(market)
+        self._weigh_all()
 
     async def put_away(self, late: MarketSpool) -> MarketSpool:
         """The records are too late for the sequence: their files get another name, and a new spool begins.
@@ -219,6 +226,22 @@ class Spool:
         """Returns when to try again, by the clock."""
         return self._fails(error, market=market.name)
 
+    def unreadable(self, market: Market, error: OSError) -> float:
+        """What is wrong with one market's folder stops no other. Returns when to try again, by the clock."""
+        metrics.SPOOL_FAILURES.inc()
+        problem = f"the spool of {market.name} in {self.folder} cannot be read: {error.strerror or error}"
+        if self._unreadable.get(market) != problem:
+            log.error("a market's spool fails", problem=problem, retry_in=_RETRY_SECONDS)
+        self._unreadable[market] = problem
+        if self._health is not None:
+            self._health.mark_unready(f"{_CHECK} of {market.name}", problem)
+        return self._clock() + _RETRY_SECONDS
+
+    def readable(self, market: Market) -> None:
+        """It is well again, or no longer here."""
+        if self._unreadable.pop(market, None) is not None and self._health is not None:
+            self._health.mark_ready(f"{_CHECK} of {market.name}")
+
     def is_waiting(self, until: float | None = None) -> bool:
         """The disk failed a moment ago: no use trying again so soon."""
         return self._clock() < (self._retry_at if until is None else until)
@@ -263,6 +286,12 @@ class Spool:
                 self._strays_bytes = await asyncio.to_thread(self._size_without, self._ours())
             except OSError as error:
                 self._fails(error)
+
+    def _weigh_all(self) -> None:
+        try:
+            self._weigh_strays()
+        except OSError as error:
+            self._fails(error)
 
     def _weigh_strays(self) -> None:
         """Files of markets that are not open here: they are left alone, and count."""

@@ -28,8 +28,9 @@ _LOG_ID: Final = "log"
 _NONE: Final = Opened(None, [])
 
 
-async def open_spool(spool: Spool | None, client: Client, lease: Lease) -> Opened:
-    """Call it with the lease held: nobody else can publish then. Raises redis errors."""
+async def open_spool(spool: Spool | None, client: Client, lease: Lease, *, patiently: bool = True) -> Opened:
+    """Call it with the lease held: nobody else can publish then. `patiently`: waits a moment for another process that
+    has the folder. Raises redis errors."""
     if spool is None:
         return _NONE
     market = lease.market
@@ -38,7 +39,7 @@ async def open_spool(spool: Spool | None, client: Client, lease: Lease) -> Opene
     reply: Any = await client.hmget(keys.sequence(market), ["epoch", "applied", _LOG_ID])
     epoch, applied, log_id = reply
     try:
-        opened = await spool.open(market, log_id.decode())
+        opened = await spool.open(market, log_id.decode(), patiently=patiently)
         if not await opened.resume(int(epoch or 0), int(applied or 0), lease.epoch):
             opened = await spool.put_away(opened)
             await opened.resume(0, 0, lease.epoch)

@@ -1,5 +1,6 @@
 """Tries again until a server answers, and lets readiness say meanwhile who does not."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -23,6 +24,8 @@ class Patience:
 
     def __init__(self, health: Health) -> None:
         self._health = health
+        self._failing = Counter[str]()
+        """Check -> how many calls wait for their next attempt; what none waits for is well."""
 
     async def redis(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """The result of `call`; what is not an error of Redis itself, such as Fenced or Conflict, passes through."""
@@ -39,7 +42,12 @@ class Patience:
     async def _until_done(
         self, call: Callable[[], Awaitable[_T]], check: str, backend: str, passing: Callable[[BaseException], bool]
     ) -> _T:
+        failing = False
+
         def report(state: RetryCallState) -> None:
+            nonlocal failing
+            self._failing[check] += not failing
+            failing = True
             error = state.outcome.exception() if state.outcome else None
             reason = mask_url(str(error) or type(error).__name__)
             metrics.ERRORS.labels(backend=backend).inc()
@@ -58,8 +66,12 @@ class Patience:
         async def attempt() -> _T:
             return await call()  # tenacity awaits only what is declared async, which a lambda is not
 
-        result: _T = await attempts(attempt)
-        self._health.mark_ready(check)
+        try:
+            result: _T = await attempts(attempt)
+        finally:  # also where it is cancelled, as nobody else may ever call
+            self._failing[check] -= failing
+            if not self._failing[check]:
+                self._health.mark_ready(check)
         return result
 
 
