@@ -15,7 +15,9 @@ MINUTES ?= 30
 PYTEST_ARGS ?=
 WORKERS ?= 4
 PIPELINES ?= 2
-COMPOSE = cd deploy/compose && $(if $(DEMO),DAEDALUS_CONFIG=./daedalus.demo.yaml )docker compose $(if $(DEMO),--profile demo)
+# The demo is a stack of its own: simulated prices never come among real ones. It takes nothing of .env but images.
+COMPOSE = cd deploy/compose && $(if $(DEMO),COMPOSE_PROJECT_NAME=daedalus-demo COMPOSE_FILE=compose.yaml \
+	DAEDALUS_CONFIG=./daedalus.demo.yaml )docker compose $(if $(DEMO),--profile demo)
 
 export PYTHON
 
@@ -86,10 +88,10 @@ up: ## start the containers, wait until all are ready (DEMO=1: simulated markets
 	@deploy/compose/secrets.sh
 	$(COMPOSE) up --detach --wait $(UP_ARGS)
 
-down: ## stop the containers; the data stay (DOWN_ARGS=--volumes deletes them)
+down: ## stop the containers; the data stay (DOWN_ARGS=--volumes deletes them; DEMO=1: of the demo)
 	$(COMPOSE) --profile "*" down $(DOWN_ARGS)
 
-logs: ## follow the containers' logs
+logs: ## follow the containers' logs (DEMO=1: of the demo)
 	$(COMPOSE) --profile "*" logs --follow --tail 100
 
 format: $(STAMP) ## rewrite the code in the project's format, the generated documentation and the dashboards

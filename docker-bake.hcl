@@ -3,7 +3,7 @@
 // Push:   REGISTRY=registry.example/daedalus VERSION=0.1.0 REVISION=$(git rev-parse HEAD) docker buildx bake --push
 // Building for two processors at once needs a builder of the container driver: docker buildx create --use
 
-variable "REGISTRY" { default = "daedalus" }
+variable "REGISTRY" { default = "localhost/daedalus" }
 variable "VERSION" { default = "0.1.0" }
 variable "REVISION" { default = "unknown" }
 variable "BASE" { default = "python:3.13-slim-trixie" }

@@ -10,7 +10,15 @@
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-folder=${1:-${SECRETS:-$here/secrets}}
+# of_env NAME: what .env says, as docker compose reads it.
+of_env() { sed -n "s/^$1=//p" "$here/.env" 2>/dev/null | tail -n 1 | tr -d "\"'" || :; }
+
+secrets=${SECRETS:-$(of_env SECRETS)}
+case ${secrets:=secrets} in
+/*) ;;
+*) secrets=$here/$secrets ;;
+esac
+folder=${1:-$secrets}
 again=
 if [ -d "$folder" ]; then again=" (a container that runs keeps the one before: make down, then make up)"; fi
 umask 077
@@ -65,9 +73,9 @@ identity() {
     printf '  {"name": "%s", "credentials": [{"accessKey": "%s", "secretKey": "%s"}], "actions": [%s]}' \
         "$1" "$(cat "$folder/$2")" "$(cat "$folder/$3")" "$4"
 }
-bucket=${S3_BUCKET:-$(sed -n 's/^S3_BUCKET=//p' "$here/.env" 2>/dev/null || :)}
+bucket=${S3_BUCKET:-$(of_env S3_BUCKET)}
 bucket=${bucket:-daedalus}
-if missing s3_identities.json; then
+if missing s3_identities.json || ! grep -qF "\"Read:$bucket\"" "$folder/s3_identities.json"; then
     {
         printf '{"identities": [\n'
         identity root s3_root_user s3_root_password '"Admin"'

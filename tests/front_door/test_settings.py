@@ -32,7 +32,7 @@ def test_the_demo_records_three_markets_with_all_channels():
         ("binanceus", "SOL/USDT", 3),
     ]
     assert settings.redis_url is None
-    assert settings.data_dir == Path("data").absolute()
+    assert settings.data_dir == Path("data-demo").absolute(), "not among real markets"
 
 
 def test_the_demo_can_be_changed_by_the_environment():

@@ -114,7 +114,7 @@ def test_every_variable_of_the_files_is_in_the_example_with_its_default() -> Non
     used = {match for file in FILES for match in re.findall(r"\$\{(\w+)[:}]", file.read_text(encoding="utf-8"))}
     told = set(re.findall(r"^#?(\w+)=", example, re.MULTILINE))
     # A placeholder; the folder that tests choose; and processors, which the example tells in one sentence.
-    assert {name for name in used - told - {"NAME", "SECRETS"} if not name.endswith("_CPUS")} == set()
+    assert {name for name in used - told - {"NAME"} if not name.endswith("_CPUS")} == set()
     text = "".join(file.read_text(encoding="utf-8") for file in FILES)
     defaults = dict(re.findall(r"^#(\w+)=(.+)$", example, re.MULTILINE))
     assert {name for name in used & defaults.keys() if f"${{{name}:-{defaults[name]}}}" not in text} <= {
@@ -194,6 +194,29 @@ def test_who_replaces_a_secret_is_told_that_what_runs_has_the_one_before(tmp_pat
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     assert [line.split(" (")[0] for line in told] == [f"made {folder}/redis_users.acl"]
     assert hint in told[0]
+
+
+def test_the_rights_at_seaweedfs_follow_the_bucket_of_the_environment_file(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path / "compose", ignore=shutil.ignore_patterns("secrets", ".env"))
+    command = [str(tmp_path / "compose/secrets.sh")]
+    environment = {name: value for name, value in os.environ.items() if name not in ("SECRETS", "S3_BUCKET")}
+    (tmp_path / "compose/.env").write_text("SECRETS=elsewhere\n")
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    identities = tmp_path / "compose/elsewhere/s3_identities.json"
+    assert '"Read:daedalus"' in identities.read_text()
+    (tmp_path / "compose/.env").write_text("SECRETS='./elsewhere'\nS3_BUCKET=\"mine\"\n")
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    assert '"Read:mine"' in identities.read_text()
+    assert '"Read:daedalus"' not in identities.read_text()
+
+
+@pytest.mark.parametrize("target", ["up", "down", "logs"])
+def test_the_demo_is_a_stack_of_its_own(tmp_path: Path, target: str) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for demo in ([], ["DEMO=1"]):
+        command = ["make", "--dry-run", target, *demo]
+        said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        assert ("COMPOSE_PROJECT_NAME=daedalus-demo COMPOSE_FILE=compose.yaml" in said) is bool(demo)
 
 
 def test_make_up_asks_what_to_record(tmp_path: Path) -> None:

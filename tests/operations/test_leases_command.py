@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import redis
 from redis.asyncio import Redis
 from typer.testing import Result
 
@@ -19,6 +20,7 @@ from daedalus_common.events import Heartbeat
 from daedalus_common.leases import Lease, Role
 from daedalus_common.markets import Market
 from support.ports import free_port
+from support.valkey import ValkeyServer
 
 BTC = Market("binanceus", "BTC/USDT")
 ETH = Market("kraken", "ETH/USD")
@@ -138,6 +140,17 @@ def test_a_server_that_is_away_is_one_clear_line_and_1(run_without_server: Calla
     assert result.stderr.startswith("daedalus leases: no answer of redis://:***@127.0.0.1:")
     assert "hunter2" not in result.output
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_server_that_wants_a_password_is_told_with_where_it_is(
+    run_without_server: Callable[..., Result], tmp_path: Path
+) -> None:
+    with ValkeyServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        client.config_set("requirepass", "hunter2")
+        result = run_without_server("leases", "--redis", server.url)
+    assert result.exit_code == 1
+    assert "Authentication required" in result.stderr
+    assert "--config DATA_DIR/run/daedalus.yaml" in result.stderr
 
 
 def test_a_url_that_is_none_is_2(run_without_server: Callable[..., Result]) -> None:

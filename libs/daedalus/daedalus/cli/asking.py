@@ -39,7 +39,7 @@ Work = Callable[["Client", "Sequence[Market]"], Awaitable[_T]]
 
 def ask(command: str, file: Path | None, redis_url: str | None, work: Work[_T]) -> _T:
     """The result of `work`. Ends the command with one clear line where something is wrong."""
-    from redis.exceptions import RedisError
+    from redis.exceptions import AuthenticationError, RedisError
 
     from daedalus.operations.server import UnknownMarket
     from daedalus_common.broker.server_check import WrongKind
@@ -52,6 +52,9 @@ def ask(command: str, file: Path | None, redis_url: str | None, work: Work[_T]) 
         end(command, str(error), EXIT_USAGE)
     except WrongKind as error:
         end(command, f"{error} (or DAEDALUS__REDIS__CLUSTER)", EXIT_USAGE)
+    except AuthenticationError as error:
+        fix = "see --redis and --config; of a `daedalus up`, --config DATA_DIR/run/daedalus.yaml has the password"
+        end(command, f"{mask_url(config.redis.url)} lets nobody in like this: {error}; {fix}", EXIT_FAILED)
     except (RedisError, OSError, TimeoutError) as error:
         reason = mask_url(str(error) or type(error).__name__)
         end(command, f"no answer of {mask_url(config.redis.url)}: {reason}; see --redis and --config", EXIT_FAILED)

@@ -38,7 +38,10 @@ def up(
     ] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where everything goes [default: ./data, or the configuration's store]."),
+        typer.Option(
+            metavar="DIR",
+            help="Where everything goes [default: the configuration's store, or ./data; --demo alone: ./data-demo].",
+        ),
     ] = None,
     redis: Annotated[
         str | None,
@@ -49,9 +52,7 @@ def up(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON, alone on stdout.")] = False,
-    no_display: Annotated[
-        bool, typer.Option("--no-display", help="A line every few seconds, no live display.")
-    ] = False,
+    no_display: Annotated[bool, typer.Option("--no-display", help="A line now and then, no live display.")] = False,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the simulated markets.")] = 0,
 ) -> None:
     """Run the whole pipeline on this machine: an embedded server and every service, watched over and restarted.

@@ -13,6 +13,8 @@ from daedalus_common.config.environment import PREFIX
 from daedalus_common.config.exchanges import ccxt_id
 
 DEFAULT_DATA_DIR = Path("data")
+DEMO_DATA_DIR = Path("data-demo")
+"""Not where real markets are recorded by default: simulated prices of the same market would lie among theirs."""
 SIMULATED = frozenset({"binance", "binanceus"})
 """Exchanges, by their ccxt id, whose protocol the simulator speaks."""
 
@@ -57,7 +59,7 @@ def read_settings(wishes: Wishes, env: Mapping[str, str]) -> Settings:
     return Settings(
         config=config,
         demo=wishes.demo,
-        data_dir=(wishes.data_dir or _data_dir_of(config)).absolute(),
+        data_dir=(wishes.data_dir or _data_dir_of(config, wishes)).absolute(),
         stores_in_data_dir=own_stores,
         redis_url=wishes.redis_url or _redis_of(config),
     )
@@ -96,7 +98,9 @@ def _demo_config(env: Mapping[str, str]) -> Config:
     return parse_config(yaml.safe_load(text), env)
 
 
-def _data_dir_of(config: Config) -> Path:
+def _data_dir_of(config: Config, wishes: Wishes) -> Path:
+    if wishes.config_file is None:
+        return DEMO_DATA_DIR
     store = config.storage.ingestion_storage
     return store.base_dir if store.backend == "local" else DEFAULT_DATA_DIR
 
