@@ -63,7 +63,7 @@ async def at_work(
     """In the background, with renewals so rare that within `until`'s time only hand-overs can move anything."""
     health = health or Health("writer")
     async with Tenure(keeper, timedelta(seconds=renew_seconds), service or Service(), health) as tenure:
-        await asyncio.wait_for(keeper.did_a_round.wait(), 5)
+        await asyncio.wait_for(keeper.did_a_round.wait(), 20)
         yield tenure
 
 

@@ -24,11 +24,13 @@ async def test_a_market_whose_state_cannot_be_read_waits_alone(
     await client.set(keys.state(AWAY), "no hash")
     async with replicas.running(params={AWAY: PARAMS, BTC: PARAMS}) as (_, health):
         await publish(payloads(market_events(31, 300)))
-        await replicas.caught_up(seconds=10)
-        assert "redis" in health.readiness().problems
+        await replicas.caught_up()
+        async with asyncio.timeout(30):  # a turn tells at its end, after its commits
+            while "redis" not in health.readiness().problems:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
         await client.delete(keys.state(AWAY))
-        await replicas.caught_up(AWAY, seconds=10)
-        async with asyncio.timeout(10):
+        await replicas.caught_up(AWAY)
+        async with asyncio.timeout(30):
             while "redis" in health.readiness().problems:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 

@@ -160,7 +160,7 @@ async def test_a_column_that_nobody_declared_begins_anew_with_its_schema(
     [orderbook] = [schema for schema in row_schemas(PARAMS) if schema.table == "orderbook"]
     await client.hdel(keys.schemas(BTC), orderbook.id.hex())  # as if the version before had had other columns
     async with replicas.running(params={BTC: PARAMS}):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while orderbook.id not in await market_log.schemas(BTC):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         await publish(events[300:])
