@@ -15,7 +15,7 @@ MINUTES ?= 30
 PYTEST_ARGS ?=
 WORKERS ?= 4
 PIPELINES ?= 2
-# The demo is a stack of its own: simulated prices never come among real ones. It takes nothing of .env but images.
+# The demo is a stack of its own: simulated prices never come among real ones. Of .env it takes neither files nor markets.
 COMPOSE = cd deploy/compose && $(if $(DEMO),COMPOSE_PROJECT_NAME=daedalus-demo COMPOSE_FILE=compose.yaml \
 	DAEDALUS_CONFIG=./daedalus.demo.yaml )docker compose $(if $(DEMO),--profile demo)
 
