@@ -54,10 +54,12 @@ def _processes() -> list[Cell]:
         gaps = AWAY if role is Role.INGESTOR else frozenset()
         # Awake again, a frozen ingestor finds its websockets too long without a pong, and ends them.
         frozen = gaps | {"reconnect", "stale"} if role is Role.INGESTOR else gaps
+        # A market may come back before the exchange has said that it ended there: its connection begins anew.
+        given = gaps | {"reconnect"} if role is Role.INGESTOR else gaps
         found += [
             Cell(role, "kill -9", process_faults.killed(role), (0.0, 1.5), moves, gaps),
             Cell(role, "SIGSTOP past the lease", process_faults.frozen(role), PAST_LEASE, moves, frozen, alone=True),
-            Cell(role, "restart", process_faults.restarted(role), (0.0, 1.0), moves, gaps),
+            Cell(role, "restart", process_faults.restarted(role), (0.0, 1.0), moves, given),
         ]
     scaled = process_faults.scaled(Role.FEATURIZER)
     found.append(Cell("featurizer", "1 to 3 to 2 replicas", scaled, (1.0, 2.5), "featurized"))

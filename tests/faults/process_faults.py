@@ -120,16 +120,16 @@ def short_of_memory(role: Role) -> Action:
         _wait_for_words(victim, begun)
         with MemoryLimit(logs=lambda: [victim.service.log]) as limit:
             limit.limit(victim.service.pid, 0)
-            _burst(rig)
+            _burst(rig, depth=500)
             yield Trial(touched=lambda: limit.hits)
         _end_if_it_hangs(rig, victim)
 
     return action
 
 
-def _burst(rig: Rig) -> None:
+def _burst(rig: Rig, depth: int = 200) -> None:
     for symbol in SYMBOLS:
-        rig.simulator.post("/control/burst", symbol=symbol, trades=0, depth=200)
+        rig.simulator.post("/control/burst", symbol=symbol, trades=0, depth=depth)
 
 
 def _end_if_it_hangs(rig: Rig, victim: Replica) -> None:
